@@ -1,0 +1,44 @@
+# make run: install everything, then run the series. make test: prove it. make help: the rest.
+PYTHON ?= python3
+VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PY := $(BIN)/python
+
+.PHONY: help install run test lab lint export save bench-train clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed ## make the virtual environment and install the dependencies
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -r requirements.txt
+	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/installed').touch()"
+
+run: install ## run the series, from the first lesson to the last; the results are in build/
+	$(PY) scripts/run_series.py
+
+test: install ## lint, check that the package is in step, run the tests and every notebook
+	$(PY) -m ruff check .
+	$(PY) scripts/export.py --check
+	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+
+lab: install ## open JupyterLab at the first lesson
+	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb
+
+export: install ## write the package from the lessons
+	$(PY) scripts/export.py
+
+save: install ## run the series afresh and save its outputs in the notebooks
+	$(PY) scripts/run_series.py --fresh --save
+
+bench-train: install ## lesson 06's model over 3 seeds: time and accuracies
+	$(PY) scripts/bench_train.py
+
+clean: ## remove what the series made (build/); the virtual environment stays
+	$(PYTHON) -c "import shutil; shutil.rmtree('build', ignore_errors=True)"

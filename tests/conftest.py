@@ -1,0 +1,57 @@
+"""What several test files share: tiny configs, tiny loaders, and one way to check an error message."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from vit_from_scratch.config import ViTConfig
+from vit_from_scratch.data import EmojiDataset, load_emoji
+
+ROOT = Path(__file__).resolve().parents[1]
+torch.set_num_threads(1)  # models this small only lose by more, and lose much on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same numbers, whichever tests run before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def tiny() -> ViTConfig:
+    """The smallest config that has everything: several patches, blocks and heads."""
+    return ViTConfig(image_size=8, patch_size=4, emb_dim=16, num_layers=2, num_heads=4, num_classes=3)
+
+
+@pytest.fixture
+def loaders() -> tuple[DataLoader, DataLoader]:
+    """Random 8x8 pictures of three classes: 22 to train on (the last batch is smaller), 10 to validate on."""
+    images, labels = torch.rand(32, 3, 8, 8) * 2 - 1, torch.arange(32) % 3
+    train, val = TensorDataset(images[:22], labels[:22]), TensorDataset(images[22:], labels[22:])
+    return DataLoader(train, batch_size=8, shuffle=True), DataLoader(val, batch_size=4)
+
+
+@pytest.fixture(scope="session")
+def emoji() -> EmojiDataset:
+    """Every committed picture, those of no class too."""
+    return load_emoji(root=ROOT / "data" / "emoji")
+
+
+@pytest.fixture
+def refuses():
+    """`with refuses(ValueError, "emb_dim", "30"):` the block raises just that, in one line that says all of it."""
+
+    @contextmanager
+    def check(kind: type[Exception], *parts: str):
+        with pytest.raises(kind) as caught:
+            yield
+        message = str(caught.value)
+        assert caught.type is kind, f"{caught.type.__name__}: {message}"
+        assert len(message.splitlines()) == 1, message
+        for part in parts:
+            assert part in message, f"{part!r} is not in: {message}"
+
+    return check

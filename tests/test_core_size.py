@@ -1,0 +1,77 @@
+"""The promise of the series: a core that reads in one sitting, and modules that stand on each other in one order."""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "vit_from_scratch"
+CORE = ["patches", "embeddings", "attention", "encoder", "config", "model"]
+ORDER = ["data", *CORE, "training", "inspection", "pretrained", "gpt", "vlm"]  # the later ones are still to come
+LIMIT = 400
+NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that hold more than blanks, comments and docstrings."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in NOT_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def test_the_counter_counts():
+    source = '"""Doc."""\n\n# comment\nx = (1,  # more\n     2)\n'
+    source += 'def f():\n    """Doc,\n    longer."""\n    return """a\n\nb"""\n'
+    assert lines_of_code(source) == 6  # two of x, one of def, three of return
+
+
+def test_the_core_is_small():
+    counts = {name: lines_of_code((PACKAGE / f"{name}.py").read_text(encoding="utf-8")) for name in CORE}
+    assert min(counts.values()) > 5
+    assert sum(counts.values()) <= LIMIT, counts
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it, by its full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:  # from .x import y; from . import x
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {f"vit_from_scratch.{name}" for name in names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            if node.module == "vit_from_scratch":
+                found |= {f"vit_from_scratch.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules() -> list[str]:
+    return sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def test_every_module_has_its_place():
+    assert set(CORE) <= set(modules()) <= set(ORDER)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_module_imports_only_from_those_above_it(name):
+    own = {full.split(".")[1] for full in imports_of(PACKAGE / f"{name}.py") if full.startswith("vit_from_scratch.")}
+    above = set(ORDER[: ORDER.index(name)])
+    assert own <= above, f"{name} imports {own - above}"
+    if name in CORE:
+        assert "data" not in own, f"{name} is of the core, and must not know where pictures come from"
+
+
+@pytest.mark.parametrize("name", [*modules(), "__init__"])
+def test_the_package_knows_nothing_of_scripts_and_tests(name):
+    roots = {full.split(".")[0] for full in imports_of(PACKAGE / f"{name}.py")}
+    assert not roots & {"scripts", "tests", "notebooks", "conftest", "export", "build_emoji", "run_series", "nbdev"}
