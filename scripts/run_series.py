@@ -71,8 +71,8 @@ def run(lesson: Path) -> nbformat.NotebookNode:
     client = Client(notebook, timeout=None, kernel_name="python3", resources=resources, coalesce_streams=True)
     start = time.perf_counter()
     bar_format = "{desc:24s} {percentage:3.0f}% |{bar:20}| {n_fmt:>2}/{total_fmt} cells [{elapsed}] {postfix}"
-    quiet_kernel = client.setup_kernel(extra_arguments=["--log-level=ERROR"])
-    with tqdm(total=len(notebook.cells), desc=lesson.stem, bar_format=bar_format) as bar, quiet_kernel:
+    client.extra_arguments = ["--log-level=ERROR"]
+    with tqdm(total=len(notebook.cells), desc=lesson.stem, bar_format=bar_format) as bar, client.setup_kernel():
         client.show = lambda line: bar.set_postfix_str(line[:70])
         for index, cell in enumerate(notebook.cells):
             try:
