@@ -131,8 +131,10 @@ def section(notebook: nbformat.NotebookNode, name: str) -> str:
     return "\n".join(parts)
 
 
-def make_page(notebooks: dict[str, nbformat.NotebookNode]) -> Path:
+def make_page() -> Path:
     """build/index.html: the figures and results of all the lessons that have run."""
+    copies = [BUILD / "lessons" / lesson.name for lesson in lessons()]
+    notebooks = {copy.stem: nbformat.read(copy, as_version=4) for copy in copies if copy.exists()}
     body = "\n".join(section(notebook, name) for name, notebook in notebooks.items())
     seconds = sum(notebook.metadata["seconds"] for notebook in notebooks.values())
     links = " · ".join(f'<a href="#{name}">{name.replace("_", " ")}</a>' for name in notebooks)
@@ -155,17 +157,15 @@ def main() -> int:
     chosen = [path for path in lessons() if not arguments.lessons or path.stem.startswith(tuple(arguments.lessons))]
     if not chosen:
         parser.error(f"no lesson fits {' '.join(arguments.lessons)}; there are {', '.join(p.stem for p in lessons())}")
-    done = {}
     for lesson in chosen:
         copy, stamp = BUILD / "lessons" / lesson.name, fingerprint(lesson)
         try:
             if not arguments.fresh and copy.exists():
                 notebook = nbformat.read(copy, as_version=4)
                 if notebook.metadata.get("fingerprint") == stamp:
-                    done[lesson.stem] = notebook
                     print(f"{lesson.stem:24s} has run already ({copy.relative_to(ROOT)})")
                     continue
-            done[lesson.stem] = notebook = run(lesson)
+            notebook = run(lesson)
         except LessonFailed as error:
             print(f"\nFAILED: {error}", file=sys.stderr)
             return 1
@@ -177,7 +177,7 @@ def main() -> int:
         notebook.metadata["fingerprint"] = fingerprint(lesson)
         write(copy.with_suffix(".html"), HTMLExporter().from_notebook_node(notebook)[0])
         write(copy, nbformat.writes(notebook))
-    print(f"\nDone. Open {make_page(done).relative_to(ROOT)} in a browser; the executed lessons are beside it.")
+    print(f"\nDone. Open {make_page().relative_to(ROOT)} in a browser; the executed lessons are beside it.")
     return 0
 
 
