@@ -132,7 +132,7 @@ class Evaluation:
         """The most probable class of each picture, (N,)."""
         return self.probabilities.argmax(dim=1)
 
-
+# %% ../notebooks/06_training.ipynb #06-024a
 def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
     """Raise a ValueError unless every label names one of the logits' classes."""
     lowest, highest = labels.min().item(), labels.max().item()
@@ -140,7 +140,7 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
         raise ValueError(f"labels go from {lowest} to {highest}, but the model has classes 0 to {logits.shape[1] - 1}: "
                          f"build it with num_classes={highest + 1}, or leave out pictures of no class")
 
-
+# %% ../notebooks/06_training.ipynb #06-024b
 @torch.no_grad()
 def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | None = None) -> Evaluation:
     """The model's answers on every picture of the loader, in eval mode; leaves the model's mode as it was.
@@ -193,7 +193,7 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, **more) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
 
-
+# %% ../notebooks/06_training.ipynb #06-027a
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """The contents of a checkpoint, on the CPU: a dict with "config", "model" and what else was saved.
 
@@ -221,7 +221,7 @@ def check_same(what: str, path: str | os.PathLike, saved: dict | None, wanted: d
         differences = ", ".join(f"{name} {saved.get(name)} (here {wanted.get(name)})" for name in names)
         raise ValueError(f"{path} has another {what}: {differences}; use the same {what}, or another file")
 
-
+# %% ../notebooks/06_training.ipynb #06-027b
 def load_checkpoint(path: str | os.PathLike, config: ViTConfig | None = None) -> ViTModel:
     """The model of a checkpoint, on the CPU and in eval mode.
 
@@ -256,7 +256,7 @@ class History:
     val_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-
+# %% ../notebooks/06_training.ipynb #06-030a
 def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, config: TrainingConfig, *,
           augment: Callable | None = None, mix: Callable | None = None, checkpoint: str | os.PathLike | None = None,
           device: torch.device | str | None = None, progress: bool = True) -> History:
