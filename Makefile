@@ -20,10 +20,14 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(PY) -m pip install -r requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/installed').touch()"
 
+$(VENV)/peers-installed: requirements-peers.txt $(VENV)/installed
+	$(PY) -m pip install -r requirements-peers.txt
+	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/peers-installed').touch()"
+
 run: install ## run the series, from the first lesson to the last; the results are in build/
 	$(PY) scripts/run_series.py
 
-test: install ## lint, check that the package is in step, run the tests and every notebook
+test: install $(VENV)/peers-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
 	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
