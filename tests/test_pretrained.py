@@ -19,7 +19,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from vit_from_scratch import pretrained
 from vit_from_scratch.config import CONFIGS, ViTConfig
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.pretrained import (
@@ -737,12 +736,16 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, model, monkeypatch, kind, wher
     save_safetensors(path, model)
     before = path.read_bytes()
 
-    def fail(weights, name, *args, **kwargs):
-        if where == "writing":
-            Path(name).write_bytes(before[:100])
+    write = Path.write_bytes
+
+    def half_written(file, data):
+        write(file, data[:100])
         raise kind("no space left on device")
 
-    monkeypatch.setattr(*((pretrained, "save_file") if where == "writing" else (os, "replace")), fail)
+    def fail(*args):
+        raise kind("not permitted")
+
+    monkeypatch.setattr(*((Path, "write_bytes", half_written) if where == "writing" else (os, "replace", fail)))
     with pytest.raises(kind):
         save_safetensors(path, randomised(model))
     assert path.read_bytes() == before

@@ -53,7 +53,7 @@ def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor,
 # %% ../notebooks/07_looking_inside.ipynb #07-015
 def overlay(ax: plt.Axes, image: torch.Tensor, weights: torch.Tensor, mark: tuple[int, int] | None = None,
             title: str = "", limit: float | None = None) -> None:
-    """Lay a map of patches over a picture.
+    """Lay a map of patches over a picture; each map has its own scale unless `limit` is given.
 
     Args:
         ax: where to draw.
@@ -61,13 +61,13 @@ def overlay(ax: plt.Axes, image: torch.Tensor, weights: torch.Tensor, mark: tupl
         weights: (rows, columns); what is above 0 is drawn in purple, what is below in orange.
         mark: (row, column) of a patch to frame.
         title: above it.
-        limit: the value of the strongest colour; None takes the largest of this map.
+        limit: the value of the strongest colour, so that several maps can share it; None takes the largest of this map.
     """
     height, width = image.shape[1:]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     limit = limit or weights.abs().max().item() or 1.0
     grey = denormalize(image).mean(dim=-1)
-    ax.imshow(0.5 + grey / 2, cmap="gray", vmin=0, vmax=1, extent=extent)
+    ax.imshow(0.75 + grey / 4, cmap="gray", vmin=0, vmax=1, extent=extent)
     strength = (weights.abs() / limit).clamp(0, 1)
     ax.imshow(weights.sign(), cmap="PuOr", vmin=-1.4, vmax=1.4, alpha=0.9 * strength, extent=extent)
     if mark is not None:
@@ -104,7 +104,7 @@ def plot_attention(model: ViTModel, image: torch.Tensor, query: int = 0) -> plt.
     figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if query else "Where CLS looks")
     return figure
 
-# %% ../notebooks/07_looking_inside.ipynb #07-027
+# %% ../notebooks/07_looking_inside.ipynb #07-028
 def check_maps(maps: torch.Tensor) -> None:
     """Raise a ValueError unless `maps` is (b, num_layers, num_heads, n + 1, n + 1)."""
     if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
@@ -137,7 +137,7 @@ def attention_rollout(maps: torch.Tensor, residual: float = 0.5) -> torch.Tensor
         rollout = (residual * identity + (1 - residual) * layer) @ rollout
     return rollout
 
-# %% ../notebooks/07_looking_inside.ipynb #07-034
+# %% ../notebooks/07_looking_inside.ipynb #07-035
 def patch_distances(grid_size: tuple[int, int]) -> torch.Tensor:
     """How far apart each two patches of a (rows, columns) grid are, centre to centre: (n, n), in patches."""
     rows, columns = grid_size
@@ -145,7 +145,7 @@ def patch_distances(grid_size: tuple[int, int]) -> torch.Tensor:
     row, column = i // columns, i % columns
     return torch.hypot((row[:, None] - row).float(), (column[:, None] - column).float())
 
-# %% ../notebooks/07_looking_inside.ipynb #07-036
+# %% ../notebooks/07_looking_inside.ipynb #07-037
 def attention_distance(maps: torch.Tensor, grid_size: tuple[int, int]) -> torch.Tensor:
     """How far from itself a patch looks, on average over patches and pictures.
 
@@ -169,7 +169,7 @@ def attention_distance(maps: torch.Tensor, grid_size: tuple[int, int]) -> torch.
     between_patches = between_patches / between_patches.sum(dim=-1, keepdim=True)
     return (between_patches * patch_distances(grid_size).to(maps.device)).sum(dim=-1).mean(dim=(0, 3))
 
-# %% ../notebooks/07_looking_inside.ipynb #07-043
+# %% ../notebooks/07_looking_inside.ipynb #07-044
 def position_similarity(model: ViTModel) -> torch.Tensor:
     """The cosine similarity of each patch's position embedding with every other's.
 
@@ -182,7 +182,7 @@ def position_similarity(model: ViTModel) -> torch.Tensor:
     positions = F.normalize(model.embeddings.position_embedding.detach()[0, 1:], dim=1)  # CLS left out
     return (positions @ positions.T).reshape(rows, columns, rows, columns).cpu()
 
-# %% ../notebooks/07_looking_inside.ipynb #07-048
+# %% ../notebooks/07_looking_inside.ipynb #07-050
 def patch_filters(model: ViTModel, count: int = 28) -> tuple[torch.Tensor, torch.Tensor]:
     """The first principal components of the patch projection's filters.
 
@@ -208,7 +208,7 @@ def patch_filters(model: ViTModel, count: int = 28) -> tuple[torch.Tensor, torch
     components = (components * largest.sign())[:count]
     return components.reshape(count, *weight.shape[1:]), (sizes**2 / (sizes**2).sum())[:count]
 
-# %% ../notebooks/07_looking_inside.ipynb #07-054
+# %% ../notebooks/07_looking_inside.ipynb #07-057
 @torch.no_grad()
 def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tuple[int, int], fill: float = 1.0,
               window: int = 1) -> torch.Tensor:
@@ -256,7 +256,7 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
     probabilities = logits.softmax(dim=-1)[:, label]
     return (probabilities[-1] - probabilities[:-1]).reshape(rows, columns)
 
-# %% ../notebooks/07_looking_inside.ipynb #07-068
+# %% ../notebooks/07_looking_inside.ipynb #07-074
 def nearest_neighbours(queries: torch.Tensor, gallery: torch.Tensor, k: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     """The k most similar rows of the gallery for each query, by cosine.
 
@@ -279,21 +279,21 @@ def nearest_neighbours(queries: torch.Tensor, gallery: torch.Tensor, k: int = 8)
     similarities = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T
     return tuple(similarities.topk(k, dim=1))
 
-# %% ../notebooks/07_looking_inside.ipynb #07-083
+# %% ../notebooks/07_looking_inside.ipynb #07-089
 def side_by_side(
     image: torch.Tensor, weights: torch.Tensor, mark: tuple[int, int] | None, title: str, map_title: str
 ) -> bytes:
     """A picture (c, h, w) and, beside it, the same under a map (rows, columns): a PNG file's bytes."""
     figure = plt.Figure(figsize=(6, 3.2), layout="constrained")  # not pyplot's: nothing else shows or keeps it
     left, right = figure.subplots(1, 2)
-    overlay(left, image, torch.zeros_like(weights), mark, title)
-    left.imshow(denormalize(image), cmap="gray")
+    overlay(left, image, torch.zeros_like(weights), mark, title)  # for its frame, title and axes ...
+    left.imshow(denormalize(image), cmap="gray")  # ... under the picture itself, in colour; cmap if it has one channel
     overlay(right, image, weights, mark, f"{map_title}: at most {weights.max():.0%}")
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
-# %% ../notebooks/07_looking_inside.ipynb #07-085
+# %% ../notebooks/07_looking_inside.ipynb #07-092
 def explore_attention(model: ViTModel, images: torch.Tensor, titles: list[str] | None = None):
     """An interactive figure: choose picture, layer, head and the token that looks.
 

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 import torchvision
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 from torch import nn
 from torch.nn import functional as F
 
@@ -471,8 +472,9 @@ def save_safetensors(path: str | os.PathLike, model: ViTModel) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    header = {"format": "pt", "config": json.dumps(model.config.to_dict())}
     try:
-        save_file(weights, unfinished, metadata={"format": "pt", "config": json.dumps(model.config.to_dict())})
+        unfinished.write_bytes(safetensors_bytes(weights, metadata=header))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
