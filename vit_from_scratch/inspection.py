@@ -284,7 +284,7 @@ def side_by_side(
     image: torch.Tensor, weights: torch.Tensor, mark: tuple[int, int] | None, title: str, map_title: str
 ) -> bytes:
     """A picture (c, h, w) and, beside it, the same under a map (rows, columns): a PNG file's bytes."""
-    figure = plt.Figure(figsize=(6, 3.2), layout="constrained")  # not pyplot's: nothing else shows or keeps it
+    figure = plt.Figure(figsize=(5, 2.7), layout="constrained")  # not pyplot's: nothing else shows or keeps it
     left, right = figure.subplots(1, 2)
     overlay(left, image, torch.zeros_like(weights), mark, title)  # for its frame, title and axes ...
     left.imshow(denormalize(image), cmap="gray")  # ... under the picture itself, in colour; cmap if it has one channel
@@ -343,4 +343,5 @@ def explore_attention(model: ViTModel, images: torch.Tensor, titles: list[str] |
     for control in controls:
         control.observe(draw, names="value")
     draw()
-    return widgets.HBox([widgets.VBox(controls), drawing])
+    column_of_controls = widgets.VBox(controls, layout={"flex": "0 0 auto"})  # the picture may not squeeze it
+    return widgets.HBox([column_of_controls, drawing])
