@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-.PHONY: help install run test lab lint export save bench-train clean
+.PHONY: help install run test lab export save bench bench-train bench-captioner clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 install: $(VENV)/installed ## make the virtual environment and install the dependencies
 
@@ -43,6 +43,13 @@ save: install ## run the series afresh and save its outputs in the notebooks
 
 bench-train: install ## lesson 06's model over 3 seeds: time and accuracies
 	$(PY) scripts/bench_train.py
+
+bench-captioner: install ## lesson 10's model over 3 seeds, then its four bridges: time and scores
+	$(PY) scripts/bench_captioner.py
+	$(PY) scripts/bench_captioner.py --bridges 4.5
+
+bench: install ## how long a GPT takes for a token, with the KV cache and without
+	$(PY) scripts/bench_generate.py
 
 clean: ## remove what the series made (build/); the virtual environment stays
 	$(PYTHON) -c "import shutil; shutil.rmtree('build', ignore_errors=True)"

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from vit_from_scratch.attention import MultiHeadAttention, ViTMultiHeadAttention, attention_weights
-from vit_from_scratch.encoder import LayerScale, TransformerBlock, TransformerEncoder
+from vit_from_scratch.attention import MultiHeadAttention, ViTMultiHeadAttention, attention_weights, causal_mask
+from vit_from_scratch.encoder import FeedForward, LayerScale, TransformerBlock, TransformerEncoder
 
 
 def attention_in_plain_python(queries, keys, values, causal):
@@ -164,3 +165,79 @@ def test_options_reach_the_blocks():
         assert isinstance(block.scale1, LayerScale)
         assert (block.scale2.scale == 1e-3).all()
     assert {module.p for module in made.modules() if isinstance(module, nn.Dropout)} == {0.25}
+
+# ---- masks and caches, for the GPT and what is built on it ----
+
+
+class Memory:
+    """The plainest cache."""
+
+    keys = values = None
+
+    def append(self, keys, values):
+        self.keys = keys if self.keys is None else torch.cat([self.keys, keys], dim=2)
+        self.values = values if self.values is None else torch.cat([self.values, values], dim=2)
+        return self.keys, self.values
+
+
+def test_the_causal_mask_counts_from_the_end():
+    assert torch.equal(causal_mask(3), torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1]]).bool())
+    assert torch.equal(causal_mask(2, 4), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool())
+    assert causal_mask(1, 5).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("return_weights", [False, True])
+def test_a_mask_takes_the_place_of_the_causal_rule(causal, return_weights):
+    """By gradient: each position depends on just the tokens that its row of the mask allows."""
+    attention = MultiHeadAttention(12, 3, causal=causal).double()
+    mask = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 1]]).bool()
+    x = torch.randn(1, 4, 12, dtype=torch.float64)
+    for position in range(4):
+        tokens = x.clone().requires_grad_()
+        out = attention(tokens, return_weights=return_weights, mask=mask)
+        (out[0] if return_weights else out)[0, position].square().sum().backward()
+        allowed = mask[position].clone()
+        allowed[position] = True  # its own query
+        assert torch.equal(tokens.grad[0].norm(dim=-1) > 0, allowed)
+
+
+def test_masks_may_differ_by_picture_and_head():
+    attention = ViTMultiHeadAttention(12, 3)
+    x, mask = torch.randn(2, 4, 12), torch.rand(2, 3, 4, 4) < 0.5
+    mask |= torch.eye(4, dtype=torch.bool)
+    out, weights = attention(x, return_weights=True, mask=mask)
+    assert torch.equal(weights > 0, mask)
+    torch.testing.assert_close(attention(x, mask=mask), out, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pieces", [[1] * 6, [4, 1, 1], [2, 3, 1], [6]])
+@pytest.mark.parametrize("return_weights", [False, True])
+def test_token_by_token_with_a_cache_equals_all_at_once(pieces, return_weights):
+    made = TransformerEncoder(2, 12, num_heads=3, causal=True).double()
+    x, caches = torch.randn(2, 6, 12, dtype=torch.float64), [Memory(), Memory()]
+    parts = [made(part, caches=caches) for part in x.split(pieces, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), made(x), rtol=0, atol=1e-12)
+    attention, memory = made.blocks[0].attention, Memory()
+    outs = [attention(part, return_weights=return_weights, cache=memory) for part in x.split(pieces, dim=1)]
+    outs = [out[0] if return_weights else out for out in outs]
+    torch.testing.assert_close(torch.cat(outs, dim=1), attention(x), rtol=0, atol=1e-12)
+    assert memory.keys.shape == (2, 3, 6, 4)
+
+
+def test_there_is_a_cache_for_every_block():
+    made = TransformerEncoder(2, 12, num_heads=3, causal=True)
+    with pytest.raises(ValueError):
+        made(torch.randn(1, 3, 12), caches=[Memory()])
+
+
+def test_gelu_is_exact_unless_asked_for_gpt_2s():
+    x = torch.linspace(-4, 4, 12)[None, None]
+    exact, tanh = FeedForward(12, 24), FeedForward(12, 24, gelu="tanh")
+    tanh.load_state_dict(exact.state_dict())
+    first, _, _, last, _ = exact.layers
+    torch.testing.assert_close(exact(x), last(F.gelu(first(x))), rtol=0, atol=1e-6)
+    torch.testing.assert_close(tanh(x), last(F.gelu(first(x), approximate="tanh")), rtol=0, atol=1e-6)
+    assert not torch.equal(exact(x), tanh(x))
+    made = TransformerEncoder(2, 12, num_heads=3, gelu="tanh")
+    assert {module.approximate for module in made.modules() if isinstance(module, nn.GELU)} == {"tanh"}

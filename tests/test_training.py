@@ -176,6 +176,19 @@ def test_a_finished_run_is_not_trained_again(tiny, loaders, tmp_path):
     assert (tmp_path / "vit.pt").read_bytes() == content
 
 
+def test_a_checkpoint_of_another_kind_of_model_is_refused(model, checkpoint, refuses):
+    class Other(ViTModel):
+        pass
+
+    assert read_checkpoint(checkpoint)["kind"] == "ViTModel"
+    with refuses(ValueError, str(checkpoint), "no Other", "ViTModel"):
+        load_checkpoint(checkpoint, model_class=Other)
+    state = read_checkpoint(checkpoint)
+    del state["kind"]  # as files were before there were other kinds
+    torch.save(state, checkpoint)
+    assert load_checkpoint(checkpoint).config == model.config
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -413,6 +426,13 @@ def test_weight_decay_falls_on_weight_matrices_only(tiny):
     assert len(decayed["params"]) + len(free["params"]) == len(everything)  # each once
     for kept in (model.embeddings.cls_token, model.embeddings.position_embedding, model.encoder.norm.weight):
         assert id(kept) not in weights
+
+
+def test_positions_never_decay_whatever_holds_them():
+    model = nn.ModuleDict({"position_embedding": nn.Embedding(4, 8), "layer": nn.Linear(8, 8)})
+    decayed, free = parameter_groups(model, 0.3)
+    assert [id(parameter) for parameter in decayed["params"]] == [id(model["layer"].weight)]
+    assert id(model["position_embedding"].weight) in {id(parameter) for parameter in free["params"]}
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(10, 100), (0, 50), (2.5, 40)])

@@ -11,6 +11,7 @@ import csv
 import http.client
 import os
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -28,15 +29,15 @@ DATA_DIR = Path(vit_from_scratch.__file__).parents[1] / "data"
 SPLITS = ("train", "val", "test_seen", "test_unseen")
 
 # %% ../notebooks/00_the_pictures.ipynb #00-019
-def read_picture(path: str | os.PathLike) -> Image.Image:
-    """A picture file as RGB, upright as its camera says; what is transparent becomes white.
+def read_picture(path: str | os.PathLike | Image.Image) -> Image.Image:
+    """A picture file, or a PIL image, as RGB, upright as its camera says; what is transparent becomes white.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a picture, is cut short, or has more than 8 bits per colour.
     """
     try:
-        with Image.open(path) as file:
+        with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as file:
             mode, rgba = file.mode, ImageOps.exif_transpose(file).convert("RGBA")
     except FileNotFoundError:
         raise FileNotFoundError(f"no picture at {path}: check the path") from None

@@ -19,12 +19,13 @@ class FeedForward(nn.Module):
         emb_dim: d, the width of the model.
         hidden_dim: width between the two layers, usually 4 * d.
         drop_rate: dropout after each layer, 0 to 1.
+        gelu: "none" for the exact GELU, "tanh" for the approximation that GPT-2 was trained with.
     """
 
-    def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0):
+    def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0, gelu: str = "none"):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(emb_dim, hidden_dim), nn.GELU(), nn.Dropout(drop_rate),
+            nn.Linear(emb_dim, hidden_dim), nn.GELU(approximate=gelu), nn.Dropout(drop_rate),
             nn.Linear(hidden_dim, emb_dim), nn.Dropout(drop_rate),
         )
 
@@ -64,6 +65,7 @@ class TransformerBlock(nn.Module):
         drop_rate: dropout, 0 to 1.
         norm_eps: added to the variance in LayerNorm.
         layer_scale: initial value of `LayerScale` on both branches; None leaves it out.
+        gelu: as in `FeedForward`.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TransformerBlock(nn.Module):
         drop_rate: float = 0.0,
         norm_eps: float = 1e-6,
         layer_scale: float | None = None,
+        gelu: str = "none",
     ):
         super().__init__()
         attention_class = MultiHeadAttention if causal else ViTMultiHeadAttention
@@ -83,12 +86,12 @@ class TransformerBlock(nn.Module):
         self.attention = attention_class(emb_dim, num_heads, qkv_bias=qkv_bias, drop_rate=drop_rate)
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
         self.norm2 = nn.LayerNorm(emb_dim, eps=norm_eps)
-        self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate)
+        self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate, gelu)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d)."""
-        x = x + self.scale1(self.attention(self.norm1(x)))
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, cache=None) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d); `mask` and `cache` as in `MultiHeadAttention`."""
+        x = x + self.scale1(self.attention(self.norm1(x), mask=mask, cache=cache))
         return x + self.scale2(self.feed_forward(self.norm2(x)))
 
 # %% ../notebooks/04_encoder.ipynb #04-049
@@ -108,8 +111,8 @@ class TransformerEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(emb_dim, eps=norm_eps)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d)."""
-        for block in self.blocks:
-            x = block(x)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, caches: list | None = None) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d); `mask` as in `MultiHeadAttention`, and a cache for each block, or None."""
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x = block(x, mask=mask, cache=cache)
         return self.norm(x)

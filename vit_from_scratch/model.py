@@ -21,6 +21,8 @@ class ViTModel(nn.Module):
         config: a `ViTConfig`.
     """
 
+    config_class = ViTConfig
+
     def __init__(self, config: ViTConfig):
         super().__init__()
         if not isinstance(config, ViTConfig):

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from .config import CONFIGS, ViTConfig
+from .config import CONFIGS, Config
 from .data import DATA_DIR, load_emoji, make_loaders
 from .model import ViTModel
 
@@ -59,7 +59,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """AdamW's two groups: weight matrices decay; biases, norms, the CLS token and the positions don't."""
     groups = {True: [], False: []}
     for name, parameter in model.named_parameters():
-        is_weight_matrix = parameter.ndim >= 2 and not name.endswith(("cls_token", "position_embedding"))
+        is_weight_matrix = parameter.ndim >= 2 and "cls_token" not in name and "position" not in name
         groups[is_weight_matrix].append(parameter)
     return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
 
@@ -174,8 +174,9 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | 
 
 # %% ../notebooks/06_training.ipynb #06-027
 def config_of(model: nn.Module) -> dict | None:
-    """The fields of a `ViTModel`'s config; None for another module."""
-    return model.config.to_dict() if isinstance(model, ViTModel) else None
+    """The fields of a model's config; None for a module without one."""
+    config = getattr(model, "config", None)
+    return config.to_dict() if isinstance(config, Config) else None
 
 
 def save_checkpoint(path: str | os.PathLike, model: nn.Module, **more) -> None:
@@ -183,14 +184,15 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, **more) -> None:
 
     Args:
         path: where to; its folder is made if need be.
-        model: a `ViTModel`, or another module (then without a config).
+        model: a `ViTModel`, or another module with a config or without.
         **more: what else to keep: numbers, strings, tensors, and lists and dicts of them.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        torch.save({"config": config_of(model), "model": model.state_dict(), **more}, unfinished)
+        kind = type(model).__name__
+        torch.save({"kind": kind, "config": config_of(model), "model": model.state_dict(), **more}, unfinished)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -224,28 +226,33 @@ def check_same(what: str, path: str | os.PathLike, saved: dict | None, wanted: d
         raise ValueError(f"{path} has another {what}: {differences}; use the same {what}, or another file")
 
 # %% ../notebooks/06_training.ipynb #06-027b
-def load_checkpoint(path: str | os.PathLike, config: ViTConfig | None = None) -> ViTModel:
+def load_checkpoint(
+    path: str | os.PathLike, config: Config | None = None, model_class: type[nn.Module] = ViTModel
+) -> nn.Module:
     """The model of a checkpoint, on the CPU and in eval mode.
 
     Args:
         path: a file of `save_checkpoint`.
         config: what the model must be; None takes what the file says.
+        model_class: the kind of model that the file must hold.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a checkpoint of a `ViTModel`, or one of another config (the fields that differ are named).
+        ValueError: not a checkpoint of such a model, or one of another config (the fields that differ are named).
     """
-    state = read_checkpoint(path)
-    if state["config"] is None:
-        raise ValueError(f"{path} holds no ViTModel: read its weights with read_checkpoint(path)['model']")
+    state, name = read_checkpoint(path), model_class.__name__
+    if state["config"] is None or state.get("kind", name) != name:
+        found = state.get("kind", "module without a config")
+        raise ValueError(f"{path} holds no {name} but a {found}: use another file, or read its weights with "
+                         "read_checkpoint(path)['model']")
     try:
-        model = ViTModel(ViTConfig(**state["config"]))
+        model = model_class(model_class.config_class(**state["config"]))
         model.load_state_dict(state["model"])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is a damaged checkpoint, its config and weights make no ViTModel: remove it and "
+        raise ValueError(f"{path} is a damaged checkpoint, its config and weights make no {name}: remove it and "
                          "train again") from error
     if config is not None:
-        check_same("config", path, asdict(model.config), asdict(config))
+        check_same("config", path, model.config.to_dict(), config.to_dict())
     return model.eval()
 
 # %% ../notebooks/06_training.ipynb #06-030
