@@ -40,8 +40,7 @@ def enlarge_patches(model: ViTModel, factor: int) -> ViTModel:
     """A copy with patches `factor` times as large, for pictures of the same size: fewer tokens, so less work.
 
     Every weight of the patch projection is spread over factor x factor pixels, so a picture that is enlarged by
-    repeating its pixels gives the same tokens as before (Beyer et al. 2023, FlexiViT, section 3.3). Positions are
-    resized.
+    repeating its pixels gives the same tokens as before (Beyer et al. 2023, FlexiViT). Positions are resized.
 
     Raises:
         ValueError: the larger patches do not tile the picture.
@@ -274,11 +273,12 @@ class VisionLanguageModel(nn.Module):
             x, mask = torch.cat([image_tokens, x], dim=1), prefix_mask(k, t, x.device)  # (b, k + t, d)
         maps = []
         for i, block in enumerate(self.gpt.decoder.blocks):
-            if not early:
-                x = self.cross_attentions[i](x, image_tokens, return_weights)
-                x, *weights = x if return_weights else (x,)
-                maps += weights
-            elif return_weights:
+            if not early and return_weights:
+                x, weights = self.cross_attentions[i](x, image_tokens, return_weights=True)
+                maps.append(weights)
+            elif not early:
+                x = self.cross_attentions[i](x, image_tokens)
+            elif return_weights:  # the attention's own answer is not used: the block computes it again below
                 maps.append(block.attention(block.norm1(x), return_weights=True, mask=mask)[1][:, :, k - 1 :, :k])
             x = block(x, mask=mask, cache=caches[i] if caches else None)
         if early and first:
