@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-.PHONY: help install run test lab export save bench bench-train bench-captioner clean
+.PHONY: help install run test lab exercises grade export save bench bench-train bench-captioner clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -24,16 +24,26 @@ $(VENV)/peers-installed: requirements-peers.txt $(VENV)/installed
 	$(PY) -m pip install -r requirements-peers.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/peers-installed').touch()"
 
+$(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
+	$(PY) -m pip install -r requirements-classroom.txt
+	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/classroom-installed').touch()"
+
 run: install ## run the series, from the first lesson to the last; the results are in build/
 	$(PY) scripts/run_series.py
 
-test: install $(VENV)/peers-installed ## lint, check that the package is in step, run the tests and every notebook
+test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
 	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
 
 lab: install ## open JupyterLab at the first lesson
 	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb
+
+exercises: install $(VENV)/classroom-installed ## for teachers: make the students' exercises in build/exercises/, and a zip
+	$(PY) scripts/exercises.py
+
+grade: install $(VENV)/classroom-installed ## for teachers: make grade SUBMISSIONS=folder writes grades and feedback beside it
+	$(PY) scripts/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
 
 export: install ## write the package from the lessons
 	$(PY) scripts/export.py

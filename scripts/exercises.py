@@ -1,0 +1,137 @@
+"""Make the students' version of the exercises: build/exercises/release/, and a zip to hand out beside it.
+
+The sources in notebooks/exercises/ have the solutions; nbgrader cuts them out, and the hidden tests with them. The zip
+has all that a student needs, also offline: the exercises, the lessons, the package, the pictures and the requirements.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+from export import ROOT, lessons
+from tqdm import tqdm
+
+EXERCISES = ROOT / "notebooks" / "exercises"
+BUILD = ROOT / "build" / "exercises"
+SETTINGS = """# lets nbgrader's Formgrader find this course: start JupyterLab in this folder
+from pathlib import Path
+
+c = get_config()  # noqa: F821
+c.CourseDirectory.root = str(Path(__file__).parent)
+"""
+HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.py", "data/**/*.*"]
+
+
+def sources(chosen: list[str] | None = None) -> list[Path]:
+    """The exercises' sources, all or those whose names begin with one of `chosen`.
+
+    Raises:
+        SystemExit: no exercise fits.
+    """
+    every = sorted(EXERCISES.glob("[0-9][0-9]_*.ipynb"))
+    found = [path for path in every if not chosen or path.stem.startswith(tuple(chosen))]
+    if not found:
+        raise SystemExit(f"no exercise fits {' '.join(chosen)}; there are {', '.join(path.stem for path in every)}")
+    return found
+
+
+def course_api(course: Path, **options):
+    """Nbgrader's API on the course in this folder.
+
+    Args:
+        course: with source/, release/, submitted/, autograded/, feedback/ and gradebook.db, as nbgrader wants it.
+        **options: settings of nbgrader's classes, such as `Autograde={...}`.
+
+    Raises:
+        SystemExit: nbgrader is not installed.
+    """
+    try:
+        from nbgrader.apps import NbGraderAPI
+    except ImportError:
+        raise SystemExit("nbgrader is not installed: pip install -r requirements-classroom.txt") from None
+    from traitlets.config import Config
+
+    course.mkdir(parents=True, exist_ok=True)
+    (course / "nbgrader_config.py").write_text(SETTINGS, encoding="utf-8")
+    tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is activated
+    if tools not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = tools + os.pathsep + os.environ["PATH"]
+    return NbGraderAPI(config=Config({"CourseDirectory": {"root": str(course)}, **options}))
+
+
+def make_course(api, course: Path, chosen: list[Path]) -> None:
+    """Copy sources into the course and let nbgrader make the release and the gradebook from them.
+
+    Raises:
+        SystemExit: nbgrader refuses one; its reason is in the message.
+    """
+    for path in tqdm(chosen, desc="exercises", unit="notebook", file=sys.stdout):
+        notebook = nbformat.read(path, as_version=4)
+        if course.is_relative_to(ROOT):  # so that links lead from where the release will lie
+            to_lessons = Path(os.path.relpath(ROOT / "notebooks", course / "release" / path.stem)).as_posix()
+            for cell in notebook.cells:
+                cell.source = re.sub(r"\]\(\.\./(?=\d\d_\w+\.ipynb)", f"]({to_lessons}/", cell.source)
+        folder = course / "source" / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / path.name)
+        answer = api.generate_assignment(path.stem)
+        if not answer["success"]:
+            raise SystemExit(f"nbgrader refuses {path.name}:\n{answer.get('log')}\n{answer.get('error')}")
+
+
+def pack(course: Path, chosen: list[Path]) -> Path:
+    """The zip of the release, laid out as the repository is, so that links and imports work."""
+    archive, unfinished = course / "vit_exercises.zip", course / "vit_exercises.unfinished"
+    files = {path.relative_to(ROOT): path for pattern in HANDED_OUT for path in sorted(ROOT.glob(pattern))}
+    files |= {path.relative_to(ROOT): path for path in lessons()}
+    files[Path("README.md")] = EXERCISES / "STUDENTS.md"
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, path in files.items():
+            file.write(path, Path("vit_exercises") / name)
+        for path in chosen:
+            released = (course / "release" / path.stem / path.name).read_text(encoding="utf-8")
+            released = re.sub(r"\]\((\.\./)+notebooks/", "](../", released)  # in the zip, from beside the lessons
+            file.writestr(f"vit_exercises/notebooks/exercises/{path.name}", released)
+    os.replace(unfinished, archive)
+    return archive
+
+
+def save_outputs(chosen: list[Path]) -> None:
+    """Run the sources, solutions and all, and save their outputs in them."""
+    from run_series import run, save
+
+    for path in chosen:
+        save(path, run(path))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exercises", nargs="*", help="such as 01 or 01_patches (default: all)")
+    parser.add_argument("--to", type=Path, default=BUILD, help="the folder to write, a course as nbgrader has it "
+                        "(default: build/exercises)")  # fmt: skip
+    parser.add_argument("--save", action="store_true", help="for maintainers: run the sources and save their outputs")
+    arguments = parser.parse_args()
+    chosen, course = sources(arguments.exercises), arguments.to.resolve()
+    if arguments.save:
+        save_outputs(chosen)
+        return 0
+    is_ours = (course / "nbgrader_config.py").is_file() and not (course / "graded.json").exists()
+    if course.exists() and any(course.iterdir()) and not is_ours:
+        parser.error(f"{course} holds something else, or a class that was graded; give an empty or a new folder")
+    for old in (course / "source", course / "release", course / "gradebook.db"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    make_course(course_api(course), course, chosen)
+    archive = pack(course, chosen)
+    print(f"\n{len(chosen)} exercises for students: {course / 'release'}")
+    print(f"to hand out: {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The students' version, and a class graded by nbgrader from the command line: good, wild and sly submissions."""
+
+import csv
+import html
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
+NAMES = [path.stem for path in EXERCISES]
+UNTOUCHED = ["01_patches", "06_training", "10_image_to_words"]
+TOOLS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+LOOP = "def patchify(images, patch_size):\n    while True:\n        pass"
+STUBBORN = """
+import time
+def patchify(images, patch_size):
+    while True:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+"""
+EXIT = "import os\ndef embed(images, weight, bias, patch_size):\n    os._exit(0)"
+FLOOD = "def embed(images, weight, bias, patch_size):\n    while True:\n        print('flood' * 1000)"
+HOG = "hoard = []\nwhile True:\n    hoard.append(torch.ones(25_000_000))"
+BROKEN_IMPORT = "import a_module_that_nobody_has\ndef patchify(images, patch_size):\n    return images"
+PEEP = """
+import inspect, linecache, warnings
+stolen = []
+def caller():
+    return "".join(linecache.getlines(inspect.currentframe().f_back.f_back.f_code.co_filename))
+def patchify(images, patch_size):
+    warnings.warn("a warning is no mistake")
+    print(caller())
+    stolen.append(caller())
+    print(get_ipython().user_ns["In"][-1])
+    return F.unfold(images, patch_size, stride=patch_size).transpose(1, 2)
+"""
+PEEP_AND_RAISE = """
+def embed(images, weight, bias, patch_size):
+    if images.shape[1] == 3:
+        raise ValueError(caller())
+    kernels = weight.reshape(len(weight), images.shape[1], *patch_size)
+    return F.conv2d(images, kernels, bias, stride=patch_size).flatten(2).transpose(1, 2)
+"""
+
+
+def text_of(page: str) -> str:
+    """What a page shows, without its markup."""
+    return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def hidden_lines(exercise: str) -> set[str]:
+    """The lines that an exercise has only in its hidden tests, but for lone brackets."""
+    cells = nbformat.read(ROOT / "notebooks" / "exercises" / f"{exercise}.ipynb", as_version=4).cells
+    lines = {is_test: {line.strip() for cell in cells if ("HIDDEN TESTS" in cell.source) == is_test
+                       for line in cell.source.splitlines()} for is_test in (True, False)}  # fmt: skip
+    return {line for line in lines[True] - lines[False] if len(line) > 11 and not line.startswith("#")}
+
+
+def changed(notebook: nbformat.NotebookNode, **answers: str) -> nbformat.NotebookNode:
+    """A copy with other solutions, by grade_id."""
+    notebook = nbformat.from_dict(notebook)
+    for cell in notebook.cells:
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id")
+        cell.source = answers.get(grade_id, cell.source)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    """The students' version, made by scripts/exercises.py."""
+    folder = tmp_path_factory.mktemp("course")
+    command = [sys.executable, ROOT / "scripts" / "exercises.py", "--to", folder]
+    subprocess.run(command, check=True, env=TOOLS, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(course) -> dict[str, nbformat.NotebookNode]:
+    return {name: nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4) for name in NAMES}
+
+
+def write_class(folder: Path, submissions: dict[str, nbformat.NotebookNode | str]) -> None:
+    """Files as students hand them in, by their path: a notebook, or a text that is none."""
+    for name, content in submissions.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else nbformat.writes(content)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def grade(folder: Path, *options: str) -> Path:
+    """Run grade.py on a class; gives the folder that it wrote."""
+    command = [sys.executable, ROOT / "scripts" / "grade.py", folder, *options]
+    done = subprocess.run(command, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder.with_name(folder.name + "_graded")
+
+
+@pytest.fixture(scope="module")
+def tame(released, tmp_path_factory) -> Path:
+    """A class of two, graded: the references to all the exercises, and some as they were handed out."""
+    folder = tmp_path_factory.mktemp("tame") / "handed in"
+    write_class(folder, {f"reference/{path.name}": nbformat.read(path, as_version=4) for path in EXERCISES})
+    write_class(folder, {f"untouched/week/{name}.ipynb": released[name] for name in UNTOUCHED})
+    return grade(folder)
+
+
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory) -> Path:
+    """Another class, graded: all that can go wrong with exercise 01."""
+    folder = tmp_path_factory.mktemp("wild") / "handed in"
+    first = nbformat.read(ROOT / "notebooks" / "exercises" / "01_patches.ipynb", as_version=4)
+    sly = changed(first, patchify=PEEP, embed=PEEP_AND_RAISE)
+    sly.cells += [nbformat.v4.new_code_cell("print(In)"), nbformat.v4.new_code_cell("print(stolen)")]
+    vandal = changed(first, patchify="def patchify(images, patch_size):\n    return images")
+    vandal = changed(vandal, **{"patchify-checks": "pass"})
+    vandal.cells = [cell for cell in vandal.cells if "patchify-hidden" not in str(cell.metadata)]
+    for cell in vandal.cells:
+        if "points" in cell.metadata.get("nbgrader", {}):
+            cell.metadata.nbgrader["points"] = 100
+    write_class(folder, {
+        "looper/01_patches.ipynb": changed(first, patchify=LOOP, embed=EXIT, kept=HOG),
+        "stubborn/01_patches (1).ipynb": changed(first, patchify=STUBBORN, embed=FLOOD),
+        "importer_01_patches.ipynb": changed(first, patchify=BROKEN_IMPORT),
+        "sly/01_patches.ipynb": sly,
+        "vandal/01_patches.ipynb": vandal,
+        "stranger/01_patches.ipynb": nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]),
+        "broken/01_patches.ipynb": "{ this is no notebook",
+        "empty/01_patches.ipynb": "",
+        "empty/02_position_and_cls.ipynb": "",
+    })  # fmt: skip
+    return grade(folder, "--seconds", "5", "--gigabytes", "3")
+
+
+def grades(course: Path) -> dict[tuple[str, str], dict]:
+    """The rows of grades.csv, by student and exercise."""
+    with open(course / "grades.csv", encoding="utf-8", newline="") as file:
+        return {(row["student"], row["exercise"]): row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def tasks(wild) -> dict[tuple[str, str], float]:
+    """Points of each cell of exercise 01, by student and grade_id."""
+    with open(wild / "tasks.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["exercise"] == "01_patches"]
+    return {(row["student"], row["cell"]): float(row["points"]) for row in rows}
+
+
+def feedback(graded: Path, student: str, exercise: str = "01_patches") -> str:
+    return text_of((graded / "feedback" / student / exercise / f"{exercise}.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_release_has_neither_solutions_nor_hidden_tests(released, name):
+    text = "\n".join(cell.source for cell in released[name].cells)
+    assert "BEGIN" not in text and "gets full marks" not in text
+    assert not [line for line in hidden_lines(name) if line in text]
+    assert not [cell for cell in released[name].cells if cell.get("outputs")]
+    code = [cell for cell in released[name].cells if cell.cell_type == "code"]
+    stubs = [cell for cell in code if "raise NotImplementedError()" in cell.source]
+    assert all(cell.metadata.nbgrader.solution for cell in stubs) and len(stubs) >= 3
+
+
+def test_the_zip_has_all_that_a_student_needs(course, released, tmp_path):
+    with zipfile.ZipFile(course / "vit_exercises.zip") as file:
+        file.extractall(tmp_path)
+    top = tmp_path / "vit_exercises"
+    assert not list(top.rglob("wrong_answers")) and not list(top.rglob("tests"))
+    assert "pip install" in (top / "README.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        notebook = nbformat.read(top / "notebooks" / "exercises" / f"{name}.ipynb", as_version=4)
+        assert [cell.source for cell in notebook.cells if cell.cell_type == "code"] == [
+            cell.source for cell in released[name].cells if cell.cell_type == "code"
+        ]
+        links = re.findall(r"\]\((\.\.[^)#]+)", "\n".join(cell.source for cell in notebook.cells))
+        assert links and all((top / "notebooks" / "exercises" / link).is_file() for link in links)
+    code = "from vit_from_scratch.data import load_emoji; print(len(load_emoji('val')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=top, env={**TOOLS, "PYTHONPATH": str(top)}, check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nbgrader_gives_the_reference_full_marks(tame, name):
+    """All but the explanations, which wait for the teacher."""
+    row = grades(tame)["reference", name]
+    assert float(row["points"]) + float(row["still_by_hand"]) == float(row["of"]) > float(row["still_by_hand"]) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_outputs_are_those_of_this_code(tame, name):
+    """The reference, as it was run for grading, says what the source has saved."""
+    fresh = nbformat.read(tame / "autograded" / "reference" / name / f"{name}.ipynb", as_version=4)
+    saved = nbformat.read(ROOT / "notebooks" / "exercises" / f"{name}.ipynb", as_version=4)
+    assert len(fresh.cells) == len(saved.cells)
+    for new, old in zip(fresh.cells, saved.cells, strict=True):
+        if old.cell_type == "code" and "nbval-ignore-output" not in old.metadata.get("tags", []):
+            assert printed(new) == printed(old), old.source
+            assert len(new.outputs) == len(old.outputs), old.source
+
+
+def printed(cell) -> str:
+    """A cell's text output; figures only as their number."""
+    return "".join(output.get("text", "") for output in cell.outputs if output.output_type == "stream")
+
+
+def test_the_untouched_release_gets_nothing(tame):
+    for name in UNTOUCHED:
+        row = grades(tame)["untouched", name]
+        assert (float(row["points"]), float(row["still_by_hand"])) == (0, 0)
+
+
+def test_every_student_is_in_the_table(wild):
+    students = {"looper", "stubborn", "importer", "sly", "vandal", "stranger", "broken", "empty"}
+    assert set(grades(wild)) == {(student, name) for student in students for name in NAMES[:2]}
+    assert grades(wild)["looper", NAMES[1]]["note"] == "not handed in"
+
+
+def test_loops_exits_and_hogs_cost_only_their_own_marks(tasks, wild):
+    for student, lost in (("looper", ("patchify", "embed", "kept")), ("stubborn", ("patchify", "embed"))):
+        for task in ("patchify", "embed", "counting", "kept"):
+            points = {tasks[student, f"{task}-checks"], tasks[student, f"{task}-hidden"]}
+            assert points == {0.0} if task in lost else 0.0 not in points, (student, task)
+    assert "NotGraded: this used more than 3 GB of memory" in feedback(wild, "looper")
+    assert "the kernel died" in feedback(wild, "looper")
+    assert "could not be interrupted" in feedback(wild, "stubborn")
+    assert len(feedback(wild, "stubborn")) < 3_000_000
+
+
+def test_an_import_that_fails_costs_only_its_task(tasks):
+    assert tasks["importer", "patchify-checks"] == tasks["importer", "patchify-hidden"] == 0
+    assert tasks["importer", "embed-hidden"] == tasks["importer", "kept-hidden"] == 2
+
+
+@pytest.mark.parametrize("student", ["broken", "empty", "stranger"])
+def test_a_file_that_cannot_be_opened_gets_nothing_and_a_reason(wild, student):
+    row = grades(wild)[student, "01_patches"]
+    assert float(row["points"]) == 0 and row["note"].startswith("could not be graded: ")
+    assert row["note"] in feedback(wild, student)
+
+
+def test_checks_that_were_changed_or_removed_are_put_back(tasks, wild):
+    assert tasks["vandal", "patchify-checks"] == tasks["vandal", "patchify-hidden"] == 0
+    assert grades(wild)["vandal", "01_patches"]["of"] == grades(wild)["looper", "01_patches"]["of"] == "19.0"
+    assert tasks["vandal", "embed-hidden"] == 2
+
+
+def test_a_warning_costs_nothing(tasks):
+    assert tasks["sly", "patchify-checks"] == tasks["sly", "patchify-hidden"] == 2
+
+
+def test_feedback_never_shows_hidden_tests(tame, wild):
+    pages = sorted([*(tame / "feedback").rglob("*.html"), *(wild / "feedback").rglob("*.html")])
+    assert len(pages) == len(NAMES) + len(UNTOUCHED) + 9
+    for page in pages:
+        text = text_of(page.read_text(encoding="utf-8"))
+        assert not [line for line in hidden_lines(page.stem) if line in text], page
+    assert "[removed: a part of the hidden tests was in this output]" in feedback(wild, "sly")
+
+
+def test_feedback_says_what_hidden_tests_found(tame, wild):
+    page = feedback(tame, "reference")
+    assert page.count("Hidden tests: they run when the exercise is graded.") == page.count("passed") == 4
+    assert "NotImplementedError" in feedback(tame, "untouched")
+
+
+def test_what_was_graded_is_not_graded_again(wild):
+    """The same command goes on where it was, and keeps the marks that a teacher gave by hand."""
+    from nbgrader.api import Gradebook
+
+    times = {page: page.stat().st_mtime for page in (wild / "autograded").rglob("*.ipynb")}
+    with Gradebook(f"sqlite:///{wild / 'gradebook.db'}") as gradebook:
+        mark = gradebook.find_grade("no-error", "01_patches", "01_patches", "looper")
+        mark.manual_score, mark.needs_manual_grade = 3, False
+        gradebook.db.commit()
+    before = grades(wild)["looper", "01_patches"]
+    folder = wild.with_name("handed in")
+    write_class(folder, {"late/01_patches.ipynb": "{}"})
+    grade(folder, "--seconds", "5", "--gigabytes", "3")
+    after = grades(wild)
+    assert float(after["looper", "01_patches"]["points"]) == float(before["points"]) + 3
+    assert after["late", "01_patches"]["note"].startswith("could not be graded")
+    assert times == {page: page.stat().st_mtime for page in times}
+
+
+def test_nobody_elses_folder_is_overwritten(wild, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "thesis.txt").write_text("years of work")
+    for folder in (tmp_path, wild):
+        command = [sys.executable, ROOT / "scripts" / "exercises.py", "--to", folder]
+        done = subprocess.run(command, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
+        assert done.returncode == 2 and "holds something else" in done.stderr
+    assert (tmp_path / "source" / "thesis.txt").exists() and (wild / "gradebook.db").exists()
+
+
+def test_grading_refuses_what_is_no_class(tmp_path):
+    for folder, message in ((tmp_path / "nowhere", "no folder"), ("", "no folder"), (tmp_path, "no submissions in")):
+        command = [sys.executable, ROOT / "scripts" / "grade.py", folder]
+        done = subprocess.run(command, cwd=ROOT, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
