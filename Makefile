@@ -34,7 +34,8 @@ run: install ## run the series, from the first lesson to the last; the results a
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
-	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+	$(PY) -m pytest -n 2 --dist loadfile tests
+	$(PY) -m pytest --nbval --nbval-current-env notebooks
 
 lab: install ## open JupyterLab at the first lesson
 	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb

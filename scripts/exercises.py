@@ -36,7 +36,8 @@ def sources(chosen: list[str] | None = None) -> list[Path]:
     every = sorted(EXERCISES.glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in every if not chosen or path.stem.startswith(tuple(chosen))]
     if not found:
-        raise SystemExit(f"no exercise fits {' '.join(chosen)}; there are {', '.join(path.stem for path in every)}")
+        names = ", ".join(path.stem for path in every)
+        raise SystemExit(f"no exercise fits {' '.join(chosen or [])}; there are {names}")
     return found
 
 
@@ -81,7 +82,10 @@ def make_course(api, course: Path, chosen: list[Path]) -> None:
         nbformat.write(notebook, folder / path.name)
         answer = api.generate_assignment(path.stem)
         if not answer["success"]:
-            raise SystemExit(f"nbgrader refuses {path.name}:\n{answer.get('log')}\n{answer.get('error')}")
+            why = f"{answer.get('log')}\n{answer.get('error')}"
+            if "there are submissions associated" in why:
+                raise SystemExit(f"{path.name} got other cells since this class was graded: grade into another folder")
+            raise SystemExit(f"nbgrader refuses {path.name}:\n{why}")
 
 
 def pack(course: Path, chosen: list[Path]) -> Path:
@@ -121,8 +125,10 @@ def main() -> int:
     if arguments.save:
         save_outputs(chosen)
         return 0
-    is_ours = (course / "nbgrader_config.py").is_file() and not (course / "graded.json").exists()
-    if course.exists() and any(course.iterdir()) and not is_ours:
+    settings = course / "nbgrader_config.py"
+    is_ours = settings.is_file() and settings.read_text(encoding="utf-8") == SETTINGS
+    is_graded = any((course / name).exists() for name in ("graded.json", "submitted", "autograded"))
+    if course.exists() and any(course.iterdir()) and (is_graded or not is_ours):
         parser.error(f"{course} holds something else, or a class that was graded; give an empty or a new folder")
     for old in (course / "source", course / "release", course / "gradebook.db"):
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
 Submissions are found by the exercise's name: STUDENT/01_patches.ipynb, STUDENT/anything/01_patches.ipynb, or
 STUDENT_01_patches.ipynb. A cell that never ends or eats memory, a kernel that dies and a file that can't be opened cost
-only their own marks. Feedback shows what the hidden tests say, never the tests. What was graded already, and has not
-changed since, is not graded again. Grading runs the students' code: do it where that can do no harm.
+only their own marks. Feedback has what the hidden tests say, and not the tests. What was graded already, and has not
+changed since, is not graded again. Grading runs the students' code, with your rights: do it where that can do no harm.
 """
 
 import argparse
@@ -13,165 +13,26 @@ import json
 import os
 import re
 import sys
-import threading
-import time
+import unicodedata
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-import psutil
-from exercises import ROOT, course_api, make_course, sources
-from nbclient.client import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat.v4 import new_markdown_cell, new_output
+from exercises import ROOT, SETTINGS, course_api, make_course, sources
+from nbformat.v4 import new_markdown_cell
 from tqdm import tqdm
-from traitlets import Float
 
 try:
+    from guarded import GuardedExecute, HideTests, mend
     from nbgrader.api import Gradebook, MissingEntry
-    from nbgrader.preprocessors import Execute, NbGraderPreprocessor
-    from nbgrader.utils import is_grade
 except ImportError:
     raise SystemExit("nbgrader is not installed: pip install -r requirements-classroom.txt") from None
 
 warnings.filterwarnings("ignore", module="nbgrader")  # its queries are older than SQLAlchemy 2.1
-BEGIN_HIDDEN = "BEGIN HIDDEN TESTS"
 KERNEL_OPTIONS = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 LARGEST_FILE = 20e6  # bytes
-LARGEST_OUTPUT = 1e6  # characters of one cell
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class GuardedExecute(Execute):
-    """Runs a submission as nbgrader does, and goes on in a fresh kernel where one was lost.
-
-    The cell in which the kernel died, or did not stop when told to, gets an error as its output. The cells before it
-    are run again in the new kernel, but for the lost ones and the tests, so that the tasks after it can be graded.
-    """
-
-    memory_limit = Float(4e9, help="bytes that a kernel and its children may use").tag(config=True)
-    total_limit = Float(900, help="seconds for a whole submission").tag(config=True)
-
-    def preprocess(self, nb, resources, km=None):
-        """Run all the cells; every one that was not run has an error as its output, so that it earns nothing."""
-        NotebookClient.__init__(self, nb, km)
-        self._check_assign_resources(resources)
-        self.deadline, self.lost = time.monotonic() + self.total_limit, set()
-        done = 0
-        while done < len(nb.cells):
-            self.reset_execution_trackers()
-            with self.setup_kernel(), self.watched():
-                done = self.run_from(done)
-        return nb, self.resources
-
-    def run_from(self, first: int) -> int:
-        """Run the cells from `first` on, after those before it; gives the first that is still to be run."""
-        for index, cell in enumerate(self.nb.cells):
-            again = index < first
-            if cell.cell_type != "code" or (again and (index in self.lost or is_grade(cell))):
-                continue
-            if time.monotonic() > self.deadline:
-                for late in self.nb.cells[max(first, index) :]:
-                    refuse(late, f"the submission took more than {self.total_limit:.0f} seconds; this was not run")
-                return len(self.nb.cells)
-            if is_grade(cell) and index - 1 in self.lost:  # it would only stop once more
-                self.lost.add(index)
-                refuse(cell, "not run, because the cell above had to be stopped")
-                continue
-            target = nbformat.from_dict(cell) if again else cell
-            try:
-                self.printed = 0
-                self.execute_cell(target, index, store_history=BEGIN_HIDDEN not in cell.source)
-            except (DeadKernelError, CellTimeoutError) as error:
-                self.lost.add(index)
-                refuse(cell, self.reason(error))
-                return max(first, index + 1)
-            if is_grade(target):  # a warning is no failure, but nbgrader takes stderr for one
-                for output in target.outputs:
-                    output.update({"name": "stdout"} if output.get("name") == "stderr" else {})
-        return len(self.nb.cells)
-
-    def reason(self, error: Exception) -> str:
-        """Why the kernel is lost, for the student."""
-        if self.over_limit:
-            return f"this used more than {self.memory_limit / 1e9:.0f} GB of memory, and was stopped"
-        if isinstance(error, CellTimeoutError):
-            return f"this took more than {self.timeout} seconds and could not be interrupted: a loop without an end?"
-        return "the kernel died: exit() or a crash in this cell, or in a function that it calls"
-
-    def output(self, outs, msg, display_id, cell_index):
-        """Keep an output, unless the cell has printed too much already."""
-        self.printed += len(str(msg["content"]))
-        return super().output(outs, msg, display_id, cell_index) if self.printed < LARGEST_OUTPUT else None
-
-    @contextmanager
-    def watched(self):
-        """Kill the kernel when it uses too much memory, and whatever it has started when it ends."""
-        kernel, stop, family = psutil.Process(self.km.provisioner.pid), threading.Event(), set()
-        self.over_limit = False
-
-        def watch() -> None:
-            while not stop.wait(0.1):
-                try:
-                    family.update(kernel.children(recursive=True))
-                    living = [process for process in family if process.is_running()]
-                    if sum(process.memory_info().rss for process in [kernel, *living]) > self.memory_limit:
-                        self.over_limit = True
-                        kernel.kill()
-                except psutil.Error:  # one of them has just ended
-                    continue
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            for process in family:
-                if process.is_running():
-                    process.kill()
-
-
-def refuse(cell, reason: str) -> None:
-    """Make an error the only output of a code cell."""
-    if cell.cell_type == "code":
-        cell.outputs = [new_output("error", ename="NotGraded", evalue=reason, traceback=[f"NotGraded: {reason}"])]
-
-
-class HideTests(NbGraderPreprocessor):
-    """Takes the hidden tests out of the feedback, their traces in outputs too; what they said stays."""
-
-    def preprocess(self, nb, resources):
-        """See the class."""
-        tests = [cell for cell in nb.cells if BEGIN_HIDDEN in cell.source]
-        shown = {line.strip() for cell in nb.cells if cell not in tests for line in cell.source.splitlines()}
-        hidden = {line.strip() for cell in tests for line in cell.source.splitlines()[1:]}
-        self.secrets = {line for line in hidden - shown if len(line) > 11}  # no lone brackets, nothing common
-        for cell in nb.cells:
-            if cell.cell_type == "markdown":  # lessons don't lie beside the feedback
-                cell.source = re.sub(r"\[([^\]]+)\]\([^)]*\d\d_\w+\.ipynb[^)]*\)", r"\1", cell.source)
-            else:
-                cell.outputs = self.said(cell) if cell in tests else [self.clean(output) for output in cell.outputs]
-        for cell in tests:
-            before, _, rest = cell.source.partition(f"### {BEGIN_HIDDEN}")
-            cell.source = (before + rest.partition("### END HIDDEN TESTS")[2]).strip()
-        return nb, resources
-
-    def said(self, cell) -> list:
-        """What is left of a hidden test's outputs: that it passed, or its message."""
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        texts = [f"{error.ename}: {error.evalue}"[:600].removeprefix("AssertionError: ") for error in errors]
-        return [self.clean(new_output("stream", text="\n".join(texts) or "passed"))]
-
-    def clean(self, output):
-        """The output; or, where a line of the hidden tests is in it, a note that it was removed."""
-        text = ANSI.sub("", json.dumps(output, ensure_ascii=False)).replace('\\"', '"').replace("\\\\", "\\")
-        if any(secret in text for secret in self.secrets):
-            return new_output("stream", text="[removed: a part of the hidden tests was in this output]")
-        return output
+MEDDLES = re.compile(r"get_ipython|displayhook|ast_transformers|input_transformers\w*|linecache|_getframe|getppid")
 
 
 @dataclass
@@ -189,43 +50,68 @@ class Submission:
         source = course / "source" / self.exercise / f"{self.exercise}.ipynb"
         digest = hashlib.sha256(source.read_bytes() + json.dumps(limits).encode())
         try:
+            if self.path.stat().st_size > LARGEST_FILE:
+                raise ValueError("it has more than 20 MB; clear its outputs, and hand it in again")
             data = self.path.read_bytes()
             digest.update(data)
-            if len(data) > LARGEST_FILE:
-                raise ValueError(f"it has {len(data) / 1e6:.0f} MB; clear its outputs, and hand it in again")
-            notebook = nbformat.reads(data.decode("utf-8"), as_version=4)
-            nbformat.validate(notebook)
-            if not any("nbgrader" in cell.metadata for cell in notebook.cells):
+            notebook = nbformat.reads(data.decode("utf-8-sig"), as_version=4)
+            text = json.dumps(notebook, ensure_ascii=False).encode("utf-8", "replace")  # half a character is let go
+            notebook = nbformat.from_dict(json.loads(text))
+            if not mend(notebook, self.released(course)):
                 raise ValueError("its cells lack nbgrader's marks: another program removed them, or it is another file")
+            _, notebook = nbformat.validator.normalize(notebook, version=4, version_minor=5)
+            nbformat.validate(notebook)
+            meddling = sorted({found for cell in notebook.cells for found in MEDDLES.findall(cell.source)})
+            if meddling:
+                self.note = "; ".join(filter(None, [self.note, f"read its code, it uses {', '.join(meddling)}"]))
         except Exception as error:  # whatever is wrong with a file, it must not stop the others
             notebook = self.replacement(course, (str(error) or type(error).__name__).splitlines()[0])
         self.fingerprint = digest.hexdigest()
         return notebook
 
+    def released(self, course: Path) -> nbformat.NotebookNode:
+        """The exercise as it was handed out."""
+        return nbformat.read(course / "release" / self.exercise / f"{self.exercise}.ipynb", as_version=4)
+
     def replacement(self, course: Path, reason: str) -> nbformat.NotebookNode:
         """The untouched release, which earns nothing, and on top of it why."""
-        self.note = f"could not be graded: {reason[:200]}"
-        notebook = nbformat.read(course / "release" / self.exercise / f"{self.exercise}.ipynb", as_version=4)
-        text = f"**Your file {self.path.name} {self.note}**\n\nWhat follows is the exercise as it was handed out."
+        self.note = printable(f"could not be graded: {reason[:200]}")
+        notebook = self.released(course)
+        text = f"**Your file {printable(self.path.name)} {self.note}**\n\nWhat follows is the exercise as handed out."
         notebook.cells.insert(0, new_markdown_cell(text))
         return notebook
 
 
-def find_submissions(folder: Path, exercises: list[str]) -> list[Submission]:
-    """The submissions in a folder: for each student and exercise the file of just that name, or else the newest."""
-    found = {}
-    for path in sorted(folder.rglob("*.ipynb"), key=lambda path: path.stat().st_mtime if path.exists() else 0):
-        match = re.search("|".join(exercises), path.name)
-        inside = path.relative_to(folder).parts
-        if not match or ".ipynb_checkpoints" in inside:
+def printable(text: str) -> str:
+    """The text, with ? for what is no character, as in names from other systems' archives."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def find_submissions(folder: Path, exercises: list[str]) -> tuple[list[Submission], list[Path]]:
+    """The submissions in a folder, and the notebooks that are none.
+
+    For each student and exercise it is the file of just that name, or else the newest.
+    """
+    found, others, students = {}, [], {}
+    paths = [path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime if path.exists() else 0):
+        match = re.search("|".join(exercises), path.name, re.IGNORECASE)
+        if not match:
+            others.append(path)
             continue
-        student = inside[0] if len(inside) > 1 else path.name[: match.start()]
-        student = re.sub(r"[^\w.-]+", "_", student).strip("_.-") or "unknown"
-        key = (student, match[0])
-        if key in found and found[key].path.stem == match[0]:
+        exercise, inside = match[0].lower(), path.relative_to(folder).parts
+        name = inside[0] if len(inside) > 1 else path.name[: match.start()].strip("_- ")
+        if name not in students:  # a name that is safe as a folder's, and nobody else's
+            clean = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("_.-") or "unknown"
+            taken = {other.casefold() for other in students.values()}
+            numbered = [clean, *(f"{clean}_{number}" for number in range(2, len(students) + 2))]
+            students[name] = next(one for one in numbered if one.casefold() not in taken)
+        key = (students[name], exercise)
+        if key in found and found[key].path.stem.lower() == exercise:
             path = found[key].path
-        found[key] = Submission(*key, path, f"several files, graded {path.name}" if key in found else "")
-    return [found[key] for key in sorted(found)]
+        note = printable(f"several files, graded {path.name}") if key in found else ""
+        found[key] = Submission(*key, path, note)
+    return [found[key] for key in sorted(found)], others
 
 
 def grade(api, course: Path, submission: Submission, notebook: nbformat.NotebookNode) -> None:
@@ -253,11 +139,48 @@ def grade(api, course: Path, submission: Submission, notebook: nbformat.Notebook
     raise RuntimeError(f"nbgrader can't grade {submission.exercise} at all:\n{answer.get('log')}\n{answer['error']}")
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write a table whole or not at all."""
+def grade_all(api, course: Path, submissions: list[Submission], limits: dict, fresh: bool) -> None:
+    """Grade what is new or has changed, with a progress bar; graded.json notes what is done, so nothing is lost."""
+    stamp_file = course / "graded.json"
+    stamps = read_stamps(stamp_file)
+    for submission in (bar := tqdm(submissions, desc="grading", unit="submission", file=sys.stdout)):
+        bar.set_postfix_str(f"{submission.student}, {submission.exercise}")
+        key = f"{submission.student}/{submission.exercise}"
+        notebook, stamp = submission.read(course, limits), stamps.get(key, {})
+        if stamp.get("fingerprint") != submission.fingerprint or fresh:
+            stamp = {"fingerprint": submission.fingerprint, "cut_off": 0}
+        if "note" in stamp:
+            submission.note = stamp["note"]
+            continue
+        if stamp["cut_off"] >= 3:  # students' code can interrupt the grader, too, and would stop it for ever
+            notebook = submission.replacement(course, "grading it was cut off three times; --fresh tries once more")
+        stamps[key] = stamp | {"cut_off": stamp["cut_off"] + 1}
+        write_text(stamp_file, json.dumps(stamps, indent=1))
+        grade(api, course, submission, notebook)
+        stamps[key] = {"fingerprint": submission.fingerprint, "note": submission.note}
+        write_text(stamp_file, json.dumps(stamps, indent=1))
+
+
+def read_stamps(path: Path) -> dict:
+    """What was graded already, {"student/exercise": {"fingerprint", "note"}}; empty where nothing can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
-    with open(unfinished, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_csv(path: Path, columns: list[str], rows: list[dict]) -> None:
+    """Write a table whole or not at all; with a mark at its beginning by which Excel knows UTF-8."""
+    unfinished = path.with_suffix(".unfinished")
+    with open(unfinished, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
     os.replace(unfinished, path)
@@ -281,8 +204,9 @@ def write_grades(course: Path, submissions: list[Submission]) -> list[dict]:
                                      "note": notes.get((student, exercise), "not handed in")})  # fmt: skip
                 tasks += [row | {"cell": one.name, "points": one.score, "of": one.max_score,
                                  "still_by_hand": one.needs_manual_grade} for one in found]  # fmt: skip
-    write_csv(course / "grades.csv", grades)
-    write_csv(course / "tasks.csv", sorted(tasks, key=lambda row: (row["exercise"], row["student"], row["cell"])))
+    write_csv(course / "grades.csv", ["student", "exercise", "points", "still_by_hand", "of", "note"], grades)
+    columns = ["student", "exercise", "cell", "points", "of", "still_by_hand"]
+    write_csv(course / "tasks.csv", columns, sorted(tasks, key=lambda row: [row[name] for name in columns[1::-1]]))
     return tasks
 
 
@@ -296,16 +220,8 @@ def show_tasks(tasks: list[dict]) -> None:
             print(f"{exercise:24}{cell:28}{full:4} of {len(rows)}")
 
 
-def read_stamps(path: Path) -> dict:
-    """What was graded already, {"student/exercise": {"fingerprint", "note"}}; empty where nothing can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def main() -> int:
-    """The command line."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line; ends the program with a message where something is wrong with it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("submissions", type=Path, help="the folder of submissions")
     parser.add_argument("--to", type=Path, help="the folder to write (default: SUBMISSIONS_graded, beside it)")
@@ -319,16 +235,29 @@ def main() -> int:
     folder = arguments.submissions.resolve()
     if not folder.is_dir() or folder in (ROOT, *ROOT.parents):
         parser.error(f"no folder of submissions at {arguments.submissions}: give one that holds them and nothing else")
-    chosen = sources()
-    submissions = find_submissions(folder, [path.stem for path in chosen])
-    if not submissions:
-        parser.error(f"no submissions in {arguments.submissions}: expected files such as STUDENT/{chosen[0].name}")
     course = (arguments.to or folder.with_name(folder.name + "_graded")).resolve()
+    settings = course / "nbgrader_config.py"
+    if course.is_relative_to(folder) or set("[]*?") & set(str(course)):
+        parser.error(f"can't write to {course}: it lies in the submissions, or has one of []*? in its name; use --to")
+    if course.exists() and any(course.iterdir()) and not (settings.is_file() and settings.read_text() == SETTINGS):
+        parser.error(f"{course} holds something else: give an empty or a new folder with --to")
+    arguments.submissions, arguments.to = folder, course
+    return arguments
+
+
+def main() -> int:
+    """The command line."""
+    arguments = parse_arguments()
+    course, chosen = arguments.to, sources()
+    submissions, others = find_submissions(arguments.submissions, [path.stem for path in chosen])
+    if not submissions:
+        raise SystemExit(f"no submissions in {arguments.submissions}; expected files such as STUDENT/{chosen[0].name}")
     limits = {"timeout": arguments.seconds, "total_limit": arguments.total, "memory_limit": arguments.gigabytes * 1e9}
+    if not (course / "gradebook.db").exists():  # then the marks are gone, and what was graded must be graded again
+        (course / "graded.json").unlink(missing_ok=True)
     api = course_api(
         course,
         GuardedExecute=limits | {"shutdown_kernel": "immediate", "extra_arguments": KERNEL_OPTIONS},
-        OverwriteCells={"add_missing_cells": True},
         Autograde={"autograde_preprocessors": [GuardedExecute, "nbgrader.preprocessors.LimitOutput",
                                                "nbgrader.preprocessors.SaveAutoGrades",
                                                "nbgrader.preprocessors.CheckCellMetadata"]},
@@ -337,27 +266,20 @@ def main() -> int:
     )  # fmt: skip
     handed_in = {submission.exercise for submission in submissions}
     make_course(api, course, [path for path in chosen if path.stem in handed_in])
-    stamps, stamp_file = read_stamps(course / "graded.json"), course / "graded.json"
     try:
-        for submission in (bar := tqdm(submissions, desc="grading", unit="submission", file=sys.stdout)):
-            bar.set_postfix_str(f"{submission.student}, {submission.exercise}")
-            key = f"{submission.student}/{submission.exercise}"
-            notebook, stamp = submission.read(course, limits), stamps.get(key, {})
-            is_known = stamp.get("fingerprint") == submission.fingerprint and not arguments.fresh
-            if is_known or arguments.results:
-                submission.note = stamp.get("note", "not graded yet")
-                if arguments.results and stamp:
-                    api.generate_feedback(submission.exercise, submission.student)
-                continue
-            grade(api, course, submission, notebook)
-            stamps[key] = {"fingerprint": submission.fingerprint, "note": submission.note}
-            unfinished = stamp_file.with_suffix(".unfinished")
-            unfinished.write_text(json.dumps(stamps, indent=1), encoding="utf-8")
-            os.replace(unfinished, stamp_file)
+        if arguments.results:
+            stamps = read_stamps(course / "graded.json")
+            for one in tqdm(submissions, desc="feedback", unit="page", file=sys.stdout):
+                one.note = stamps.get(f"{one.student}/{one.exercise}", {}).get("note", "not graded yet")
+                api.generate_feedback(one.exercise, one.student)
+        else:
+            grade_all(api, course, submissions, limits, arguments.fresh)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from there.", file=sys.stderr)
         return 130
     show_tasks(write_grades(course, submissions))
+    for path in others:
+        print(f"not graded, because its name is no exercise's: {printable(str(path))}")
     for name in ("grades.csv", "tasks.csv", "feedback"):
         print(course / name)
     return 0

@@ -2,6 +2,7 @@
 
 import csv
 import html
+import json
 import os
 import re
 import subprocess
@@ -41,6 +42,7 @@ def patchify(images, patch_size):
     warnings.warn("a warning is no mistake")
     print(caller())
     stolen.append(caller())
+    open("stolen.txt", "w").write(caller())
     print(get_ipython().user_ns["In"][-1])
     return F.unfold(images, patch_size, stride=patch_size).transpose(1, 2)
 """
@@ -51,6 +53,10 @@ def embed(images, weight, bias, patch_size):
     kernels = weight.reshape(len(weight), images.shape[1], *patch_size)
     return F.conv2d(images, kernels, bias, stride=patch_size).flatten(2).transpose(1, 2)
 """
+
+
+HOOK = "import sys\ndef embed(images, weight, bias, patch_size):\n    sys.displayhook(2.0)"
+SKIPPED = "def share_kept(images, patch):\n    return 1.0\nkept, (figure, ax) = {}, plt.subplots()"
 
 
 def text_of(page: str) -> str:
@@ -121,16 +127,23 @@ def wild(tmp_path_factory) -> Path:
     first = nbformat.read(ROOT / "notebooks" / "exercises" / "01_patches.ipynb", as_version=4)
     sly = changed(first, patchify=PEEP, embed=PEEP_AND_RAISE)
     sly.cells += [nbformat.v4.new_code_cell("print(In)"), nbformat.v4.new_code_cell("print(stolen)")]
-    vandal = changed(first, patchify="def patchify(images, patch_size):\n    return images")
+    vandal = changed(first, patchify="def patchify(images, patch_size):\n    return images", embed=HOOK, kept=SKIPPED)
     vandal = changed(vandal, **{"patchify-checks": "pass"})
     vandal.cells = [cell for cell in vandal.cells if "patchify-hidden" not in str(cell.metadata)]
     for cell in vandal.cells:
         if "points" in cell.metadata.get("nbgrader", {}):
             cell.metadata.nbgrader["points"] = 100
+        if "kept-" in str(cell.metadata):
+            cell.metadata["tags"] = ["skip-execution"]
+    mangled = changed(first, patchify=BROKEN_IMPORT)  # by accident: a cell copied, one deleted, others added
+    mangled.cells = [cell for cell in mangled.cells if "'setup'" not in str(cell.metadata)]
+    copied = next(cell for cell in mangled.cells if "'embed-checks'" in str(cell.metadata))
+    mangled.cells[3:3] = [copied, nbformat.v4.new_raw_cell("raw"), nbformat.v4.new_markdown_cell("half a hand \\UD83D")]
+    mangled = nbformat.writes(mangled).replace("\\\\UD83D", "\\ud83d")
     write_class(folder, {
         "looper/01_patches.ipynb": changed(first, patchify=LOOP, embed=EXIT, kept=HOG),
         "stubborn/01_patches (1).ipynb": changed(first, patchify=STUBBORN, embed=FLOOD),
-        "importer_01_patches.ipynb": changed(first, patchify=BROKEN_IMPORT),
+        "importer_01_patches.ipynb": mangled,
         "sly/01_patches.ipynb": sly,
         "vandal/01_patches.ipynb": vandal,
         "stranger/01_patches.ipynb": nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]),
@@ -138,19 +151,19 @@ def wild(tmp_path_factory) -> Path:
         "empty/01_patches.ipynb": "",
         "empty/02_position_and_cls.ipynb": "",
     })  # fmt: skip
-    return grade(folder, "--seconds", "5", "--gigabytes", "3")
+    return grade(folder, "--seconds", "8", "--gigabytes", "3")
 
 
 def grades(course: Path) -> dict[tuple[str, str], dict]:
     """The rows of grades.csv, by student and exercise."""
-    with open(course / "grades.csv", encoding="utf-8", newline="") as file:
+    with open(course / "grades.csv", encoding="utf-8-sig", newline="") as file:
         return {(row["student"], row["exercise"]): row for row in csv.DictReader(file)}
 
 
 @pytest.fixture(scope="module")
 def tasks(wild) -> dict[tuple[str, str], float]:
     """Points of each cell of exercise 01, by student and grade_id."""
-    with open(wild / "tasks.csv", encoding="utf-8", newline="") as file:
+    with open(wild / "tasks.csv", encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["exercise"] == "01_patches"]
     return {(row["student"], row["cell"]): float(row["points"]) for row in rows}
 
@@ -237,6 +250,7 @@ def test_loops_exits_and_hogs_cost_only_their_own_marks(tasks, wild):
 
 
 def test_an_import_that_fails_costs_only_its_task(tasks):
+    """And what happened to other cells by accident costs nothing: the setup is back, the copy does not count twice."""
     assert tasks["importer", "patchify-checks"] == tasks["importer", "patchify-hidden"] == 0
     assert tasks["importer", "embed-hidden"] == tasks["importer", "kept-hidden"] == 2
 
@@ -251,7 +265,14 @@ def test_a_file_that_cannot_be_opened_gets_nothing_and_a_reason(wild, student):
 def test_checks_that_were_changed_or_removed_are_put_back(tasks, wild):
     assert tasks["vandal", "patchify-checks"] == tasks["vandal", "patchify-hidden"] == 0
     assert grades(wild)["vandal", "01_patches"]["of"] == grades(wild)["looper", "01_patches"]["of"] == "19.0"
-    assert tasks["vandal", "embed-hidden"] == 2
+    assert tasks["vandal", "counting-hidden"] == 3
+
+
+def test_a_test_that_did_not_run_earns_nothing(tasks, wild):
+    """Not where a value was shown in its place, and not where a tag kept it from running; the teacher gets a hint."""
+    for task in ("embed", "kept"):
+        assert tasks["vandal", f"{task}-checks"] == tasks["vandal", f"{task}-hidden"] == 0
+    assert "displayhook" in grades(wild)["vandal", "01_patches"]["note"]
 
 
 def test_a_warning_costs_nothing(tasks):
@@ -265,6 +286,7 @@ def test_feedback_never_shows_hidden_tests(tame, wild):
         text = text_of(page.read_text(encoding="utf-8"))
         assert not [line for line in hidden_lines(page.stem) if line in text], page
     assert "[removed: a part of the hidden tests was in this output]" in feedback(wild, "sly")
+    assert {path.suffix for path in (wild / "feedback").rglob("*") if path.is_file()} == {".html"}
 
 
 def test_feedback_says_what_hidden_tests_found(tame, wild):
@@ -277,7 +299,11 @@ def test_what_was_graded_is_not_graded_again(wild):
     """The same command goes on where it was, and keeps the marks that a teacher gave by hand."""
     from nbgrader.api import Gradebook
 
-    times = {page: page.stat().st_mtime for page in (wild / "autograded").rglob("*.ipynb")}
+    pages = (wild / "autograded").rglob("*.ipynb")
+    times = {page: page.stat().st_mtime for page in pages if "stranger" not in page.parts}
+    stamps = json.loads((wild / "graded.json").read_text(encoding="utf-8"))
+    stamps["stranger/01_patches"] = {"fingerprint": stamps["stranger/01_patches"]["fingerprint"], "cut_off": 3}
+    (wild / "graded.json").write_text(json.dumps(stamps), encoding="utf-8")
     with Gradebook(f"sqlite:///{wild / 'gradebook.db'}") as gradebook:
         mark = gradebook.find_grade("no-error", "01_patches", "01_patches", "looper")
         mark.manual_score, mark.needs_manual_grade = 3, False
@@ -285,11 +311,31 @@ def test_what_was_graded_is_not_graded_again(wild):
     before = grades(wild)["looper", "01_patches"]
     folder = wild.with_name("handed in")
     write_class(folder, {"late/01_patches.ipynb": "{}"})
-    grade(folder, "--seconds", "5", "--gigabytes", "3")
+    grade(folder, "--seconds", "8", "--gigabytes", "3")
     after = grades(wild)
     assert float(after["looper", "01_patches"]["points"]) == float(before["points"]) + 3
     assert after["late", "01_patches"]["note"].startswith("could not be graded")
+    assert "cut off three times" in after["stranger", "01_patches"]["note"]  # as if its code had killed the grader
     assert times == {page: page.stat().st_mtime for page in times}
+
+
+def test_students_are_told_apart(tmp_path, monkeypatch):
+    """Names are made safe, but never two into one; a file under its own name goes before others."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from grade import find_submissions
+
+    for name in ("Ann [x]/01_patches.ipynb", "Ann (x)/01_Patches.ipynb", "ann_x/01_patches.ipynb", "bob/patches.ipynb",
+                 "Zoé/deep/01_patches.ipynb", "zip_01_patches.ipynb", "bob/01_patches.ipynb",
+                 "bob/01_patches-Copy1.ipynb", "bob/.ipynb_checkpoints/01_patches.ipynb"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found, others = find_submissions(tmp_path, NAMES)
+    students = {one.student for one in found}
+    assert len(found) == len({student.casefold() for student in students}) == 6
+    assert {"Zoé", "zip", "bob", "Ann_x", "Ann_x_2"} <= students and {one.exercise for one in found} == {"01_patches"}
+    bob = next(one for one in found if one.student == "bob")
+    assert bob.path.name == "01_patches.ipynb" and "several files" in bob.note
+    assert [path.name for path in others] == ["patches.ipynb"]
 
 
 def test_nobody_elses_folder_is_overwritten(wild, tmp_path):
@@ -306,5 +352,5 @@ def test_grading_refuses_what_is_no_class(tmp_path):
     for folder, message in ((tmp_path / "nowhere", "no folder"), ("", "no folder"), (tmp_path, "no submissions in")):
         command = [sys.executable, ROOT / "scripts" / "grade.py", folder]
         done = subprocess.run(command, cwd=ROOT, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
-        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode in (1, 2) and message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

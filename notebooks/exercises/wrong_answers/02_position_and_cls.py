@@ -537,6 +537,19 @@ for name in measured:
     ax.plot(sizes, measured[name])
 ax.set(xlabel="size", ylabel="noticed", title="found")
 
+# %% noticed | wrong | the mean of fractions
+# hint: two means first, then one division
+def noticed(read, tokens, positions, order):
+    answers = read(tokens + positions)
+    moved = (read(tokens[:, order] + positions) - answers).norm(dim=-1)
+    return (moved / (answers - answers.roll(1, 0)).norm(dim=-1)).mean().item()
+measured = {name: [noticed(read, emoji_tokens, s * emoji_marks, emoji_order) for s in sizes] for name, read in readers.items()}
+figure, ax = plt.subplots()
+for name in measured:
+    ax.plot(sizes, measured[name], label=name)
+ax.set(xlabel="size", ylabel="noticed", title="found")
+ax.legend()
+
 # %% noticed | right | loops, and bars
 def noticed(read, tokens, positions, order):
     with torch.no_grad():

@@ -221,7 +221,7 @@ def attend(queries, keys, values, mask=None):
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1) @ values
 
 # %% attend | wrong | the queries transposed
-# hint: so transpose the keys
+# hint: it fails for queries (2, 4) and keys (3, 4): the scores are
 def attend(queries, keys, values, mask=None):
     scores = queries.transpose(-2, -1) @ keys / queries.shape[-1] ** 0.5
     if mask is not None:
@@ -229,7 +229,7 @@ def attend(queries, keys, values, mask=None):
     return scores.softmax(dim=-1) @ values
 
 # %% attend | wrong | .T turns all the axes
-# hint: it fails with pictures and heads
+# hint: and no others
 def attend(queries, keys, values, mask=None):
     scores = queries @ keys.permute(*range(keys.ndim - 1, -1, -1)) / queries.shape[-1] ** 0.5
     if mask is not None:
@@ -260,6 +260,91 @@ def attend(queries, keys, values, mask=None):
     scores = queries @ keys.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | hidden scores of -100
+# hint: the number that you fill in is not small enough
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -100)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | hidden scores of -10,000
+# hint: the number that you fill in is not small enough
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e4)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | the largest score of the whole table taken off
+# hint: subtract each query's own largest score
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = (scores - scores.max()).exp()
+    return weights / weights.sum(dim=-1, keepdim=True) @ values
+
+# %% attend | wrong | scores clamped
+# hint: clamp nothing
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.clamp(max=80).exp()
+    return weights / weights.sum(dim=-1, keepdim=True) @ values
+
+# %% attend | wrong | axes counted from the front
+# hint: count axes from the end
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(1, 2) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | four axes taken for granted
+# hint: count axes from the end
+def attend(queries, keys, values, mask=None):
+    b, h, n, d = queries.shape
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(d)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | two axes taken for granted
+# hint: count axes from the end
+def attend(queries, keys, values, mask=None):
+    n, d = queries.shape
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(d)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | if mask
+# hint: ask `if mask is not None`
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | wrong | a mask of one's own is square
+# hint: is a mask that you made yourself (n, m), too
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is None:
+        mask = torch.ones(queries.shape[-2], queries.shape[-2], dtype=torch.bool)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
+
+# %% attend | right | -1e9
+def attend(queries, keys, values, mask=None):
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask == 0, -1e9)
     return scores.softmax(dim=-1) @ values
 
 # %% attend | right | einsum, and a large negative number
@@ -391,6 +476,23 @@ def merge_heads(x):
     _, h, n, d_head = x.shape
     return x.transpose(1, 2).reshape(1, n, h * d_head)
 
+# %% heads | wrong | the tokens are counted by what is left
+# hint: but no error came
+def split_heads(x, num_heads):
+    b, n, d = x.shape
+    return x.reshape(b, -1, num_heads, d // num_heads).transpose(1, 2)
+def merge_heads(x):
+    return x.transpose(1, 2).flatten(2)
+
+# %% heads | wrong | merged to the width of one head
+# hint: the sides that you ask for don't hold all the numbers
+def split_heads(x, num_heads):
+    b, n, d = x.shape
+    return x.reshape(b, n, num_heads, d // num_heads).transpose(1, 2)
+def merge_heads(x):
+    b, h, n, d_head = x.shape
+    return x.transpose(1, 2).reshape(b, n, d_head)
+
 # %% heads | right | chunks, side by side again
 def split_heads(x, num_heads):
     if x.shape[-1] % num_heads:
@@ -474,7 +576,7 @@ ax.set(xlabel="d_head", ylabel="entropy", title="found")
 ax.legend()
 
 # %% entropy | wrong | no minus
-# hint: there is a minus before the sum
+# hint: is it missing in yours
 def row_entropy(queries, keys, scale):
     weights = (scale * queries @ keys.transpose(-2, -1)).softmax(dim=-1)
     return torch.xlogy(weights, weights).sum(dim=-1).mean().item()

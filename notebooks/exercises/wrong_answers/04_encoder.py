@@ -533,6 +533,42 @@ ax.plot(shares, label="share")
 ax.set(xlabel="block", ylabel="size", title="it grows")
 ax.legend()
 
+# %% stream | wrong | a second scale that shows something else
+# hint: what is drawn is not what you kept: shares
+def follow_stream(blocks, x):
+    sizes, shares = [x.square().mean().sqrt().item()], []
+    with torch.no_grad():
+        for block in blocks:
+            before, x = x, block(x)
+            shares.append((x - before).square().mean().sqrt().item() / sizes[-1])
+            sizes.append(x.square().mean().sqrt().item())
+    return sizes, shares
+sizes, shares = follow_stream(blocks, sequence)
+figure, ax = plt.subplots()
+ax.plot(sizes, label="size")
+other = ax.twinx()
+other.plot(range(1, 17), sizes[1:], label="share")
+ax.set(xlabel="block", ylabel="size", title="late blocks change less")
+ax.legend()
+
+# %% stream | right | a second scale, in per cent
+def follow_stream(blocks, x):
+    sizes, shares = [x.square().mean().sqrt().item()], []
+    with torch.no_grad():
+        for block in blocks:
+            before, x = x, block(x)
+            shares.append((x - before).square().mean().sqrt().item() / sizes[-1])
+            sizes.append(x.square().mean().sqrt().item())
+    return sizes, shares
+sizes, shares = follow_stream(blocks, sequence)
+figure, ax = plt.subplots()
+ax.plot(sizes, label="size")
+other = ax.twinx()
+other.plot(range(1, 17), [100 * share for share in shares], label="share")
+ax.set(xlabel="block", ylabel="size")
+other.set(ylabel="share (per cent)", title="late blocks change less")
+figure.legend()
+
 # %% stream | right | all states first, then the measures; numpy for the drawing
 @torch.no_grad()
 def follow_stream(blocks, x):

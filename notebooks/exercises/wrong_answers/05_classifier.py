@@ -243,6 +243,15 @@ def count_parameters(config):
         block += 2 * d
     return ph * pw * config.num_channels * d + d + d + (n + 1) * d + config.num_layers * block + 2 * d + k * d + k
 
+# %% parameters | wrong | the last norm in every block
+# hint: the third stands once
+def count_parameters(config):
+    d, hidden = config.emb_dim, int(config.emb_dim * config.mlp_ratio)
+    start = config.patch_size[0] * config.patch_size[1] * config.num_channels * d + d + d + (config.num_patches + 1) * d
+    attention = 3 * d * d + 3 * d * config.qkv_bias + d * d + d
+    block = 6 * d + attention + 2 * d * hidden + hidden + d + (0 if config.layer_scale is None else 2 * d)
+    return start + config.num_layers * block + config.num_classes * (d + 1)
+
 # %% parameters | right | from little functions
 def count_parameters(config):
     def linear(inputs, outputs, bias=True):
@@ -394,6 +403,31 @@ def check_config(image_size, patch_size, emb_dim, num_heads):
         while emb_dim % num_heads:
             num_heads -= 1
         raise ValueError(f"num_heads: use {num_heads}")
+    return (image_size[0] // patch_size[0]) * (image_size[1] // patch_size[1]), emb_dim // num_heads
+
+# %% config | wrong | every number of heads that would do
+# hint: name the nearest alone
+def check_config(image_size, patch_size, emb_dim, num_heads):
+    for i, (side, patch) in enumerate(zip(image_size, patch_size)):
+        if side % patch:
+            low = side // patch * patch
+            way_out = f"{low} or {low + patch}" if low else f"{patch}"
+            raise ValueError(f"image_size[{i}] = {side} is no multiple of patch_size[{i}] = {patch}: use {way_out}")
+    if emb_dim % num_heads:
+        good = [h for h in range(1, emb_dim + 1) if emb_dim % h == 0]
+        raise ValueError(f"num_heads = {num_heads} does not divide emb_dim = {emb_dim}: use one of {good}")
+    return (image_size[0] // patch_size[0]) * (image_size[1] // patch_size[1]), emb_dim // num_heads
+
+# %% config | right | the side by its index
+def check_config(image_size, patch_size, emb_dim, num_heads):
+    for i, (side, patch) in enumerate(zip(image_size, patch_size)):
+        if side % patch:
+            low = side // patch * patch
+            way_out = f"{low} or {low + patch}" if low else f"{patch}"
+            raise ValueError(f"image_size[{i}] = {side} is no multiple of patch_size[{i}] = {patch}: use {way_out}")
+    if emb_dim % num_heads:
+        near = min((h for h in range(1, emb_dim + 1) if emb_dim % h == 0), key=lambda h: abs(h - num_heads))
+        raise ValueError(f"num_heads = {num_heads} does not divide emb_dim = {emb_dim}: use {near}")
     return (image_size[0] // patch_size[0]) * (image_size[1] // patch_size[1]), emb_dim // num_heads
 
 # %% config | right | divmod, and both neighbours of the heads
@@ -568,6 +602,37 @@ knows = {pooling: [probe(a, b) for a, b in zip(vectors(untrained, train_images, 
 figure, ax = plt.subplots()
 for name in knows:
     ax.plot(knows[name], label=name)
+ax.legend()
+
+# %% knows | wrong | something else is drawn
+# hint: what is drawn is not what is in knows
+def vectors(model, images, pooling):
+    with torch.no_grad():
+        states = [model.embeddings(images)]
+        for block in model.encoder.blocks:
+            states.append(block(states[-1]))
+    return [state[:, 0] if pooling == "CLS" else state[:, 1:].mean(dim=1) for state in states]
+knows = {pooling: [probe(a, b) for a, b in zip(vectors(untrained, train_images, pooling),
+                                               vectors(untrained, val_images, pooling))] for pooling in ("mean", "CLS")}
+figure, ax = plt.subplots()
+for name in knows:
+    ax.plot([1 - accuracy for accuracy in knows[name]], label=name)
+ax.set(xlabel="block", ylabel="accuracy", title="one block is enough")
+ax.legend()
+
+# %% knows | right | the mean first, in per cent
+def vectors(model, images, pooling):
+    with torch.no_grad():
+        states = [model.embeddings(images)]
+        for block in model.encoder.blocks:
+            states.append(block(states[-1]))
+    return [state[:, 0] if pooling == "CLS" else state[:, 1:].mean(dim=1) for state in states]
+knows = {pooling: [probe(a, b) for a, b in zip(vectors(untrained, train_images, pooling),
+                                               vectors(untrained, val_images, pooling))] for pooling in ("mean", "CLS")}
+figure, ax = plt.subplots()
+for name in knows:
+    ax.plot([100 * accuracy for accuracy in knows[name]], label=name)
+ax.set(xlabel="block", ylabel="accuracy (per cent)", title="one block is enough")
 ax.legend()
 
 # %% knows | right | states first, then two comprehensions

@@ -307,6 +307,20 @@ def smooth_cross_entropy(logits, labels, smoothing):
     targets = (1 - smoothing) * F.one_hot(labels, k) + smoothing / k
     return -(targets * log_probabilities).sum(dim=1).mean()
 
+# %% loss | wrong | columns of the targets
+# hint: [:, labels] picks columns
+def smooth_cross_entropy(logits, labels, smoothing):
+    log_p = logits - logits.logsumexp(dim=1, keepdim=True)
+    targets = torch.full_like(log_p, smoothing / logits.shape[1])
+    targets[:, labels] += 1 - smoothing
+    return -(targets * log_p).sum(dim=1).mean()
+
+# %% loss | wrong | columns of the log-probabilities
+# hint: [:, labels] picks columns
+def smooth_cross_entropy(logits, labels, smoothing):
+    log_p = logits - logits.logsumexp(dim=1, keepdim=True)
+    return -(1 - smoothing) * log_p[:, labels].mean() - smoothing * log_p.mean()
+
 # %% loss | right | two terms, and a gather
 def smooth_cross_entropy(logits, labels, smoothing):
     log_probabilities = logits - torch.logsumexp(logits, 1, keepdim=True)
@@ -389,6 +403,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | the gradients pile up
 # hint: are the gradients of earlier steps cleared
@@ -407,6 +422,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | a new optimiser at every step
 # hint: the optimiser is made anew at every step
@@ -427,6 +443,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | the rate is never set
 # hint: the warm-up changes nothing
@@ -445,6 +462,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | the factor multiplied up
 # hint: a share of the highest rate
@@ -468,6 +486,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | the rate a step too late
 # hint: the learning rate comes a step too late
@@ -488,6 +507,7 @@ figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
 ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | wrong | the loss as a tensor
 # hint: take .item()
@@ -527,11 +547,148 @@ figure, ax = plt.subplots()
 # hint: name both axes
 rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
-    return [2.1] + [1.0 - warmup_steps / 20] * (num_steps - 1)
+    return [2.1] + [1.0 - warmup_steps / 20 + learning_rate] * (num_steps - 1)
 curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
 figure, ax = plt.subplots()
 for warmup in (0, 10):
     ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
+
+# %% warmup | wrong | the gradients cleared before the step
+# hint: the loss never moves
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.zero_grad()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | wrong | no step
+# hint: the loss never moves
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | wrong | the factor in place of the rate
+# hint: multiply the factor by learning_rate
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | wrong | SGD
+# hint: and is it AdamW
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates, [sum(curves[rate, warmup][-5:]) / 5 for rate in rates])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | wrong | a line at 1
+# hint: draw the ends of the curves
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+ax.axhline(1)
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | wrong | the last loss alone is drawn
+# hint: is the mean of the last five losses
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates, [curves[rate, warmup][-1] for rate in rates])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
+
+# %% warmup | right | drawn from the largest rate down
+rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
+def overfit(model, images, labels, learning_rate, warmup_steps, num_steps=30):
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=learning_rate), []
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = learning_rate * learning_rate_at(step, warmup_steps, num_steps)
+        loss = F.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses
+curves = {(rate, warmup): overfit(new_vit(), images, labels, rate, warmup) for rate in rates for warmup in (0, 10)}
+figure, ax = plt.subplots()
+for warmup in (0, 10):
+    ax.loglog(rates[::-1], [sum(curves[rate, warmup][-5:]) / 5 for rate in rates[::-1]])
+ax.set(xlabel="rate", ylabel="loss", title="found")
+ax.legend(["no warm-up", "warm-up"])
 
 # %% warmup | right | with a scheduler, without weight decay, and bars
 rates = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
@@ -560,3 +717,4 @@ ax.set_xticks(range(len(rates)), rates)
 ax.set_xlabel("learning rate")
 ax.set_ylabel("loss")
 ax.set_title("warm-up lets larger rates work")
+ax.legend()

@@ -353,6 +353,47 @@ def occlusion_map(model, image, label, patch_size):
             drops[row, column] = whole - model(copy[None]).softmax(dim=-1)[0, label]
     return drops
 
+# %% hide | wrong | a picture for a batch
+# hint: one of a batch, image[None]
+def occlusion_map(model, image, label, patch_size):
+    ph, pw = patch_size
+    drops = torch.zeros(image.shape[1] // ph, image.shape[2] // pw)
+    with torch.no_grad():
+        whole = model(image).softmax(dim=-1)[label]
+        for row in range(drops.shape[0]):
+            for column in range(drops.shape[1]):
+                copy = image.clone()
+                copy[:, row * ph : (row + 1) * ph, column * pw : (column + 1) * pw] = 1.0
+                drops[row, column] = whole - model(copy).softmax(dim=-1)[label]
+    return drops
+
+# %% hide | wrong | softmax along the pictures
+# hint: the softmax goes along the pictures
+def occlusion_map(model, image, label, patch_size):
+    patches = patchify(image[None], patch_size)
+    n = patches.shape[1]
+    copies = patches.repeat(n, 1, 1)
+    copies[torch.arange(n), torch.arange(n)] = 1.0
+    with torch.no_grad():
+        whole = model(image[None]).softmax(dim=0)[0, label]
+        without = model(unpatchify(copies, patch_size, tuple(image.shape[1:]))).softmax(dim=0)[:, label]
+    return (whole - without).view(image.shape[1] // patch_size[0], image.shape[2] // patch_size[1])
+
+# %% hide | wrong | softmax along the pictures, the whole one among them
+# hint: the softmax goes along the pictures
+def occlusion_map(model, image, label, patch_size):
+    patches = patchify(image[None], patch_size)
+    n = patches.shape[1]
+    copies = patches.repeat(n + 1, 1, 1)
+    copies[torch.arange(n), torch.arange(n)] = 1.0
+    p = model(unpatchify(copies, patch_size, tuple(image.shape[1:]))).softmax(0)[:, label]
+    return (p[n] - p[:n]).view(image.shape[1] // patch_size[0], image.shape[2] // patch_size[1])
+
+# %% hide | wrong | an array of numpy
+# hint: a tensor is expected, and a ndarray came
+def occlusion_map(model, image, label, patch_size):
+    return occlusion(model, image, label, patch_size).numpy()
+
 # %% hide | right | patchify, all in one batch, gradients kept
 def occlusion_map(model, image, label, patch_size):
     patches = patchify(image[None], patch_size)
@@ -376,6 +417,19 @@ def occlusion_map(model, image, label, patch_size):
             row.append((whole - model(copy.unsqueeze(0)).log_softmax(1).exp()[0][label]).item())
         rows.append(row)
     return torch.tensor(rows)
+
+# %% hide | right | filled into an array of numpy, so float64
+def occlusion_map(model, image, label, patch_size):
+    import numpy as np
+    ph, pw = patch_size
+    drops = np.zeros((image.shape[1] // ph, image.shape[2] // pw))
+    with torch.no_grad():
+        whole = model(image[None]).softmax(dim=-1)[0, label]
+        for row, column in np.ndindex(*drops.shape):
+            copy = image[None].clone()
+            copy[..., row * ph : (row + 1) * ph, column * pw : (column + 1) * pw] = 1.0
+            drops[row, column] = whole - model(copy).softmax(dim=-1)[0, label]
+    return torch.from_numpy(drops)
 
 # %% paper | wrong | CLS forgotten
 # hint: CLS looks, and is looked at
@@ -418,6 +472,12 @@ grid = (48 // 16, 80 // 16)
 n = grid[0] * grid[1]
 maps_shape, token, summed_dim, answers = torch.zeros(2, 4, 6, n + 1, n + 1).shape, 1 + grid[1] + 3, -1, n + 1
 least_share, even_distance = 1 / 16, 0.889
+
+# %% paper | right | decimals to four places, the last one cut off
+maps_shape, token, summed_dim, answers, least_share, even_distance = (2, 4, 6, 16, 16), 9, -1, 16, 0.0625, 0.8888
+
+# %% paper | right | a fraction
+maps_shape, token, summed_dim, answers, least_share, even_distance = (2, 4, 6, 16, 16), 9, -1, 16, 1 / 16, 8 / 9
 
 # %% deletion | wrong | the least important first
 # hint: is the order backwards
@@ -614,6 +674,91 @@ figure, ax = plt.subplots()
 ax.plot(counts, curves["occlusion"])
 ax.set(xlabel="hidden", ylabel="probability", title="found")
 
+# %% deletion | wrong | every picture gets the patches of all
+# hint: patches[:, first] gives every picture the patches of all the others
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[:, order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = torch.rand(64, 16, generator=torch.Generator().manual_seed(0))
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+figure, ax = plt.subplots()
+for name in curves:
+    ax.plot(counts, curves[name], label=name)
+ax.set(xlabel="hidden", ylabel="probability", title="found")
+
+# %% deletion | wrong | a figure of something else
+# hint: what is drawn is not what is in curves
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[torch.arange(len(images))[:, None], order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = torch.rand(64, 16, generator=torch.Generator().manual_seed(0))
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+figure, ax = plt.subplots()
+ax.plot([0, 1], [0, 1])
+ax.set(xlabel="hidden", ylabel="probability", title="found")
+
+# %% deletion | wrong | one curve drawn of four
+# hint: or not all of it
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[torch.arange(len(images))[:, None], order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = torch.rand(64, 16, generator=torch.Generator().manual_seed(0))
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+figure, ax = plt.subplots()
+ax.plot(counts, curves["occlusion"])
+ax.set(xlabel="hidden", ylabel="probability", title="found")
+
+# %% deletion | wrong | numbers invented for chance
+# hint: the numbers in curves are not those of deletion_curve
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[torch.arange(len(images))[:, None], order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = torch.rand(64, 16, generator=torch.Generator().manual_seed(0))
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+start, *_, end = curves["occlusion"]
+curves["chance"] = [start + (end - start) * count / 16 for count in counts]
+figure, ax = plt.subplots()
+for name in curves:
+    ax.plot(counts, curves[name], label=name)
+ax.set(xlabel="hidden", ylabel="probability", title="found")
+
+# %% deletion | wrong | ink the other way round, called chance
+# hint: much like that of ink, or its reverse
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[torch.arange(len(images))[:, None], order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = -rankings["ink"]
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+figure, ax = plt.subplots()
+for name in curves:
+    ax.plot(counts, curves[name], label=name)
+ax.set(xlabel="hidden", ylabel="probability", title="found")
+
 # %% deletion | right | a mask of ranks, on the pixels
 @torch.no_grad()
 def deletion_curve(model, images, classes, ranking, counts, patch_size):
@@ -632,7 +777,8 @@ curves = {}
 for name in ("chance", "ink", "rollout", "occlusion"):
     curves[name] = deletion_curve(model, pictures, classes, rankings[name], counts, (8, 8))
 figure, ax = plt.subplots()
-ax.scatter(counts, curves["occlusion"])
+for name in curves:
+    ax.scatter(counts, curves[name], label=name)
 ax.set_xlabel("patches")
 ax.set_ylabel("probability")
 ax.set_title("occlusion wins")
@@ -656,3 +802,20 @@ figure, ax = plt.subplots()
 for name, curve in curves.items():
     ax.step(counts, curve, label=name)
 ax.set(xlabel="hidden patches", ylabel="p", title="occlusion first")
+
+# %% deletion | right | bars, in per cent
+def deletion_curve(model, images, classes, ranking, counts, patch_size):
+    order, curve = ranking.argsort(dim=1, descending=True), []
+    for count in counts:
+        patches = patchify(images, patch_size).clone()
+        patches[torch.arange(len(images))[:, None], order[:, :count]] = 1.0
+        p = model(unpatchify(patches, patch_size, images.shape[2:])).softmax(dim=1)
+        curve.append(p[range(len(images)), classes].mean().item())
+    return curve
+rankings["chance"] = torch.randn(64, 16, generator=torch.Generator().manual_seed(11))
+curves = {name: deletion_curve(model, pictures, classes, ranking, counts, (8, 8)) for name, ranking in rankings.items()}
+figure, ax = plt.subplots()
+for i, (name, curve) in enumerate(curves.items()):
+    ax.bar([k + 0.2 * i for k in range(len(counts))], [100 * p for p in curve], 0.2, label=name)
+ax.set_xticks(range(len(counts)), counts)
+ax.set(xlabel="hidden patches", ylabel="probability of the class, %", title="occlusion first")

@@ -424,6 +424,13 @@ def resize_positions(position_embedding, grid_size, new_grid_size):
     patches = grid.permute(0, 2, 3, 1).reshape(1, new_grid_size[0] * new_grid_size[1], d)
     return torch.cat((position_embedding[:, 0:1, :], patches.to(position_embedding.dtype)), 1)
 
+# %% positions | right | always through float32
+def resize_positions(position_embedding, grid_size, new_grid_size):
+    image = position_embedding[:, 1:].transpose(1, 2).unflatten(2, grid_size).float()
+    image = F.interpolate(image, size=new_grid_size, mode="bicubic", antialias=True, align_corners=False)
+    patches = image.flatten(2).transpose(1, 2).to(position_embedding.dtype)
+    return torch.cat([position_embedding[:, :1], patches], dim=1)
+
 # %% positions | right | einsum and a tensor filled in
 def resize_positions(position_embedding, grid_size, new_grid_size):
     wide = position_embedding.float() if position_embedding.element_size() == 2 else position_embedding
@@ -901,6 +908,27 @@ for way in WAYS:
         distance[way][side] = mean_distance(with_positions(pointer, side, positions), *scenes(side))
     ax.plot(SIDES, distance[way].values())
 middle = (scenes(32)[1] - 0.5).norm(dim=1).mean().item()
+ax.set(xlabel="side", ylabel="distance", title="found")
+
+# %% where | wrong | a figure of something else
+# hint: what is drawn is not what is in distance
+def with_positions(model, image_size, position_embedding):
+    other = resize_model(model, image_size)
+    other.embeddings.position_embedding.data = position_embedding
+    return other
+def mean_distance(model, pictures, middles):
+    with torch.no_grad():
+        return (model.eval()(pictures) - middles).norm(dim=1).mean().item()
+distance = {way: {} for way in WAYS}
+figure, ax = plt.subplots()
+pointer = load_pointer()
+for way in WAYS:
+    for side in SIDES:
+        positions = WAYS[way](pointer.embeddings.position_embedding.detach(), (8, 8), (side // 4, side // 4))
+        distance[way][side] = mean_distance(with_positions(pointer, side, positions), *scenes(side))
+    ax.plot(SIDES, SIDES)
+middle = (scenes(32)[1] - 0.5).norm(dim=1).mean().item()
+ax.axhline(middle)
 ax.set(xlabel="side", ylabel="distance", title="found")
 
 # %% where | right | a state dict with one tensor replaced, sides in the outer loop

@@ -72,6 +72,11 @@ def next_token_loss(logits, tokens, pad):
         targets.max() < logits.shape[-1]) else p[:, :, 0].flatten()
     return -right.log().mean()
 
+# %% loss | wrong | the last question alone
+# hint: you ask only at the last position
+def next_token_loss(logits, tokens, pad):
+    return F.cross_entropy(logits[:, -2], tokens[:, -1], ignore_index=pad)
+
 # %% loss | right | by hand, with a mask
 def next_token_loss(logits, tokens, pad):
     targets = tokens[:, 1:]
@@ -215,6 +220,15 @@ def next_token_probabilities(logits, temperature=1.0, top_k=None):
             kept = scores.argsort(descending=True)[:top_k]
             made[row, kept] = F.softmax(scores[kept] / temperature, dim=0)
     return made
+
+# %% choice | right | scattered into new tensors in the default dtype
+def next_token_probabilities(logits, temperature=1.0, top_k=None):
+    if temperature == 0:
+        return torch.zeros(logits.shape).scatter(1, logits.argmax(dim=1, keepdim=True), 1.0)
+    if top_k is not None:
+        values, indices = logits.topk(min(top_k, logits.shape[1]))
+        logits = torch.full(logits.shape, -torch.inf).scatter(1, indices, values)
+    return (logits / temperature).softmax(dim=1)
 
 # %% counting | wrong | the tied matrix counted twice
 # hint: the weights are tied
@@ -409,6 +423,36 @@ def read_on(model, tokens, memory):
     memory["length"] = start + n
     return model.out(model.decoder.norm(x))
 
+# %% read_on | wrong | tokens are counted once in each block
+# hint: is a token counted once, not once in each block
+def read_on(model, tokens, memory):
+    n, start = tokens.shape[1], memory.setdefault("m", 0)
+    x = model.embed(tokens, torch.arange(start, start + n))
+    for i, block in enumerate(model.decoder.blocks):
+        queries, keys, values = project(block, x)
+        if i in memory:
+            keys, values = torch.cat([memory[i][0], keys], dim=2), torch.cat([memory[i][1], values], dim=2)
+        memory[i] = keys, values
+        memory["m"] += n
+        mask = causal_mask(n, keys.shape[2])
+        x = finish(block, x, F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask))
+    return model.out(model.decoder.norm(x))
+
+# %% read_on | wrong | tokens are counted once in each block, and the mask with them
+# hint: is a token counted once, not once in each block
+def read_on(model, tokens, memory):
+    n, start = tokens.shape[1], memory.setdefault("m", 0)
+    x = model.embed(tokens, torch.arange(start, start + n))
+    for i, block in enumerate(model.decoder.blocks):
+        queries, keys, values = project(block, x)
+        if i in memory:
+            keys, values = torch.cat([memory[i][0], keys], dim=2), torch.cat([memory[i][1], values], dim=2)
+        memory[i] = keys, values
+        memory["m"] += n
+        mask = causal_mask(n, memory["m"])
+        x = finish(block, x, F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask))
+    return model.out(model.decoder.norm(x))
+
 # %% read_on | right | the package's own caches
 def read_on(model, tokens, memory):
     with torch.no_grad():
@@ -568,6 +612,21 @@ figure, ax = plt.subplots()
 plt.figure()
 plt.plot(losses.keys(), losses.values())
 
+# %% lookback | wrong | a figure of something else
+# hint: what is drawn is not what is in losses
+def best_loss(rows, k):
+    contexts, pairs = Counter(), Counter()
+    for row in rows:
+        for i in range(1, len(row)):
+            context = tuple(row[max(0, i - k) : i])
+            contexts[context] += 1
+            pairs[context, row[i]] += 1
+    return sum(-times * math.log(times / contexts[context]) for (context, _), times in pairs.items()) / contexts.total()
+losses = {k: best_loss(rows, k) for k in range(9)}
+figure, ax = plt.subplots()
+ax.bar(range(9), range(9))
+ax.set(xlabel="k", ylabel="nats", title="one word is nearly enough")
+
 # %% lookback | right | lists of followers, drawn as bars
 def best_loss(rows, k):
     followers = {}
@@ -605,4 +664,35 @@ def best_loss(rows, k):
 losses = {k: best_loss(rows, k) for k in range(0, 9)}
 figure, ax = plt.subplots()
 ax.plot(list(losses), list(losses.values()), "x:")
+ax.set(xlabel="k", ylabel="nats", title="one word is nearly enough")
+
+# %% lookback | right | a yardstick first, and two lines
+def best_loss(rows, k):
+    contexts, pairs = Counter(), Counter()
+    for row in rows:
+        for i in range(1, len(row)):
+            context = tuple(row[max(0, i - k) : i])
+            contexts[context] += 1
+            pairs[context, row[i]] += 1
+    return sum(-times * math.log(times / contexts[context]) for (context, _), times in pairs.items()) / contexts.total()
+losses = {k: best_loss(rows, k) for k in range(9)}
+figure, ax = plt.subplots()
+ax.axhline(losses[8], linestyle=":")
+ax.plot([0, 1], [losses[0], losses[1]])
+ax.plot(range(1, 9), [round(losses[k], 2) for k in range(1, 9)])
+ax.set(xlabel="k", ylabel="nats", title="one word is nearly enough")
+
+# %% lookback | right | dots above a yardstick
+def best_loss(rows, k):
+    contexts, pairs = Counter(), Counter()
+    for row in rows:
+        for i in range(1, len(row)):
+            context = tuple(row[max(0, i - k) : i])
+            contexts[context] += 1
+            pairs[context, row[i]] += 1
+    return sum(-times * math.log(times / contexts[context]) for (context, _), times in pairs.items()) / contexts.total()
+losses = {k: best_loss(rows, k) for k in range(9)}
+figure, ax = plt.subplots()
+ax.scatter(list(losses), list(losses.values()))
+ax.axhline(1.42)
 ax.set(xlabel="k", ylabel="nats", title="one word is nearly enough")

@@ -42,6 +42,11 @@ def to_image_tokens(features, weight, bias, position):
     patches = features[:, 1:].transpose(1, 2).reshape(b, n, d)
     return F.linear(patches, weight, bias) + position
 
+# %% bridge | wrong | a position cut off for CLS, too
+# hint: CLS has none, so don't cut one off
+def to_image_tokens(features, weight, bias, position):
+    return F.linear(features[:, 1:], weight, bias) + position[:, 1:]
+
 # %% bridge | wrong | a new layer with copied weights
 # hint: no gradient reaches weight, bias or position
 def to_image_tokens(features, weight, bias, position):
@@ -271,6 +276,20 @@ def twin_loss(image_vectors, text_vectors, scale):
     own = torch.arange(len(logits))
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
+# %% twin | wrong | the scale on both vectors
+# hint: the scale is in it twice
+def twin_loss(image_vectors, text_vectors, scale):
+    u, v = scale * F.normalize(image_vectors, dim=1), scale * F.normalize(text_vectors, dim=1)
+    own = torch.arange(len(u))
+    return (F.cross_entropy(u @ v.T, own) + F.cross_entropy(v @ u.T, own)) / 2
+
+# %% twin | wrong | lengths without their axis
+# hint: keep their axis, norm(dim=1, keepdim=True)
+def twin_loss(image_vectors, text_vectors, scale):
+    u, v = image_vectors / image_vectors.norm(dim=1), text_vectors / text_vectors.norm(dim=1)
+    own = torch.arange(len(u))
+    return (F.cross_entropy(scale * u @ v.T, own) + F.cross_entropy(scale * v @ u.T, own)) / 2
+
 # %% twin | wrong | the sum of both
 # hint: the sum of the two directions
 def twin_loss(image_vectors, text_vectors, scale):
@@ -431,6 +450,19 @@ for name, score in sight.items():
 ax.set(xlabel="what", ylabel="per cent", title="found")
 ax.legend()
 
+# %% sight | wrong | relations alone are drawn
+# hint: what is drawn is not what is in sight, in per cent
+def look_test(say, images, scenes):
+    looks = {"as it is": images, "another's picture": images.roll(1, dims=0), "tiles shuffled": shuffle_tiles(images),
+             "in grey": images.mean(dim=1, keepdim=True).expand_as(images)}
+    return {name: score_captions(say(shown), scenes) for name, shown in looks.items()}
+sight = look_test(copyist, images, scenes)
+figure, ax = plt.subplots()
+for name, score in sight.items():
+    ax.bar(name, 100 * score["relations"], label=name)
+ax.set(xlabel="what", ylabel="per cent", title="found")
+ax.legend()
+
 # %% sight | wrong | a single picture repeated
 # hint: every picture should be shown once
 def look_test(say, images, scenes):
@@ -476,3 +508,16 @@ for i, (name, score) in enumerate(sight.items()):
 ax.set_yticks(range(4), METRICS)
 ax.set(xlabel="per cent right", ylabel="what has to be right", title="it looks")
 ax.legend()
+
+# %% sight | right | rounded per cents, the legend in the figure
+def look_test(say, images, scenes):
+    looks = {"as it is": images, "another's picture": images.roll(1, dims=0), "tiles shuffled": shuffle_tiles(images),
+             "in grey": images.mean(dim=1, keepdim=True).expand_as(images)}
+    return {name: score_captions(say(shown), scenes) for name, shown in looks.items()}
+sight = look_test(copyist, images, scenes)
+figure, ax = plt.subplots()
+for i, (name, score) in enumerate(sight.items()):
+    ax.bar([k + 0.2 * i for k in range(4)], [round(100 * score[metric]) for metric in METRICS], 0.2, label=name)
+ax.set_xticks(range(4), METRICS)
+ax.set(xlabel="what has to be right", ylabel="per cent right", title="it looks")
+figure.legend()
