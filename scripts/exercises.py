@@ -121,7 +121,7 @@ def main() -> int:
                         "(default: build/exercises)")  # fmt: skip
     parser.add_argument("--save", action="store_true", help="for maintainers: run the sources and save their outputs")
     arguments = parser.parse_args()
-    chosen, course = sources(arguments.exercises), arguments.to.resolve()
+    chosen, course = sources(arguments.exercises), arguments.to.expanduser().resolve()
     if arguments.save:
         save_outputs(chosen)
         return 0

@@ -232,10 +232,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--results", action="store_true",
                         help="grade nothing, only write tables and feedback anew: after grading by hand")  # fmt: skip
     arguments = parser.parse_args()
-    folder = arguments.submissions.resolve()
+    folder = arguments.submissions.expanduser().resolve()  # make hands on ~ as it is
     if not folder.is_dir() or folder in (ROOT, *ROOT.parents):
         parser.error(f"no folder of submissions at {arguments.submissions}: give one that holds them and nothing else")
-    course = (arguments.to or folder.with_name(folder.name + "_graded")).resolve()
+    course = (arguments.to or folder.with_name(folder.name + "_graded")).expanduser().resolve()
     settings = course / "nbgrader_config.py"
     if course.is_relative_to(folder) or set("[]*?") & set(str(course)):
         parser.error(f"can't write to {course}: it lies in the submissions, or has one of []*? in its name; use --to")
