@@ -9,8 +9,8 @@ changed since, is not graded again. Grading runs the students' code, with your r
 import argparse
 import csv
 import hashlib
+import io
 import json
-import os
 import re
 import sys
 import unicodedata
@@ -21,6 +21,7 @@ from pathlib import Path
 import nbformat
 from exercises import ROOT, SETTINGS, course_api, make_course, sources
 from nbformat.v4 import new_markdown_cell
+from run_series import write
 from tqdm import tqdm
 
 try:
@@ -155,10 +156,10 @@ def grade_all(api, course: Path, submissions: list[Submission], limits: dict, fr
         if stamp["cut_off"] >= 3:  # students' code can interrupt the grader, too, and would stop it for ever
             notebook = submission.replacement(course, "grading it was cut off three times; --fresh tries once more")
         stamps[key] = stamp | {"cut_off": stamp["cut_off"] + 1}
-        write_text(stamp_file, json.dumps(stamps, indent=1))
+        write(stamp_file, json.dumps(stamps, indent=1))
         grade(api, course, submission, notebook)
         stamps[key] = {"fingerprint": submission.fingerprint, "note": submission.note}
-        write_text(stamp_file, json.dumps(stamps, indent=1))
+        write(stamp_file, json.dumps(stamps, indent=1))
 
 
 def read_stamps(path: Path) -> dict:
@@ -169,21 +170,13 @@ def read_stamps(path: Path) -> dict:
         return {}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def write_csv(path: Path, columns: list[str], rows: list[dict]) -> None:
     """Write a table whole or not at all; with a mark at its beginning by which Excel knows UTF-8."""
-    unfinished = path.with_suffix(".unfinished")
-    with open(unfinished, "w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, path)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, "\ufeff" + table.getvalue())
 
 
 def write_grades(course: Path, submissions: list[Submission]) -> list[dict]:
