@@ -108,8 +108,9 @@ def marks(exercise: str, task: str, code: str) -> tuple[float, float, list[str]]
     return reached, possible, messages
 
 
-def test_every_lesson_but_the_first_has_an_exercise():
-    assert list(SOURCES) == LESSONS
+def test_every_lesson_from_01_to_10_has_an_exercise():
+    """Lesson 11 measures the machine that it runs on: no two students get the same answers."""
+    assert list(SOURCES) == [name for name in LESSONS if name < "11"]
 
 
 @pytest.mark.parametrize("exercise", SOURCES)

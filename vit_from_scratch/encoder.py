@@ -9,7 +9,7 @@ __all__ = ['FeedForward', 'LayerScale', 'TransformerBlock', 'TransformerEncoder'
 import torch
 from torch import nn
 
-from .attention import MultiHeadAttention, ViTMultiHeadAttention
+from .attention import Linear, MultiHeadAttention, ViTMultiHeadAttention
 
 # %% ../notebooks/04_encoder.ipynb #04-006
 class FeedForward(nn.Module):
@@ -25,8 +25,8 @@ class FeedForward(nn.Module):
     def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0, gelu: str = "none"):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(emb_dim, hidden_dim), nn.GELU(approximate=gelu), nn.Dropout(drop_rate),
-            nn.Linear(hidden_dim, emb_dim), nn.Dropout(drop_rate),
+            Linear(emb_dim, hidden_dim), nn.GELU(approximate=gelu), nn.Dropout(drop_rate),
+            Linear(hidden_dim, emb_dim), nn.Dropout(drop_rate),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
