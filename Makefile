@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-.PHONY: help install run test lab exercises grade export save bench bench-train bench-captioner clean
+.PHONY: help install run test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,7 +59,10 @@ bench-captioner: install ## lesson 10's model over 3 seeds, then its four bridge
 	$(PY) scripts/bench_captioner.py
 	$(PY) scripts/bench_captioner.py --bridges 4.5
 
-bench: install ## how long a GPT takes for a token, with the KV cache and without
+bench: install $(VENV)/peers-installed ## our ViT's time and memory against other people's, and against its matrix products alone
+	$(PY) scripts/bench_models.py
+
+bench-generate: install ## how long a GPT takes for a token, with the KV cache and without
 	$(PY) scripts/bench_generate.py
 
 clean: ## remove what the series made (build/); the virtual environment stays
