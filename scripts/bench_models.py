@@ -140,7 +140,8 @@ CONTENDERS = {
     "huggingface": build_huggingface,
 }
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "vit-pytorch": "vit-pytorch", "huggingface": "transformers"}
-HOWS = {"eager": None, "compiled": {}, "compiled, frozen": {"freezing": True}}  # with which options of torch.compile
+AS_IT_IS = {"layout_optimization": False}  # for all alike; with it, torch rearranges what goes into our `Linear`
+HOWS = {"eager": None, "compiled": AS_IT_IS, "compiled, frozen": AS_IT_IS | {"freezing": True}}
 
 
 def build(contender: str, config: ViTConfig, device: str, how: str = "eager") -> nn.Module:
@@ -592,7 +593,8 @@ class Bench:
 NOTES = """\
 ms: median of the rounds; +-%: half of the middle half of them. ours : it, it : limit: medians of the rounds' ratios;
 below 1 the first is the quicker; ours runs the same way as it. limit: the quicker way to compute the matrix products
-alone. GFLOP/s: the products' operations over the time. frozen: compiled with the weights as constants, packed before.
+alone. GFLOP/s: the products' operations over the time. compiled: torch.compile with layout_optimization off, for all;
+frozen: with the weights as constants, packed before.
 step: zero_grad, forward, cross-entropy, backward, AdamW (never compiled). Everything is float32, without dropout.
 MB: peak memory of three calls in a process of their own, less what was taken just before: the libraries, the model,
 for a step AdamW's moments, the pictures, and what a warm-up left (on one picture; compiled: on all, or it would compile

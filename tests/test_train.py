@@ -6,10 +6,13 @@ import math
 import multiprocessing
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields, replace
 
@@ -26,6 +29,7 @@ from vit_from_scratch.train import (
     Recipe,
     Run,
     World,
+    build_parser,
     crop,
     join_world,
     listen,
@@ -33,6 +37,7 @@ from vit_from_scratch.train import (
     main,
     prepare,
     read_recipe,
+    seed_of,
     trivial_augment,
 )  # fmt: skip
 from vit_from_scratch.training import load_checkpoint, read_checkpoint
@@ -104,6 +109,16 @@ def test_a_folder_is_decoded_once_and_split(folder):
     assert greens == [(label, grey + i) for label, grey in ((0, 60), (1, 200)) for i in range(12)]
 
 
+@pytest.mark.parametrize("show_progress", [False, True])
+def test_a_folder_of_more_than_one_batch(tmp_path, show_progress):
+    for i in range(150):
+        (tmp_path / str(i % 2)).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / str(i % 2) / f"{i:03d}.png")
+    train = load_pictures(str(tmp_path), (8, 8), 0.0, show_progress=show_progress)["train"]
+    assert train.images[:, 0, 0, 0].tolist() == [*range(0, 150, 2), *range(1, 150, 2)]
+    assert train.labels.tolist() == [0] * 75 + [1] * 75
+
+
 def test_without_a_fraction_nothing_is_held_out(folder):
     assert list(load_pictures(str(folder), (16, 16), 0.0, show_progress=False)) == ["train"]
 
@@ -124,7 +139,7 @@ def test_a_folder_with_parts_of_its_own(folder, tmp_path):
 
 def test_a_broken_picture_is_named(folder):
     (folder / "cat" / "3.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"3\.png can't be read as a picture"):
+    with pytest.raises(ValueError, match=r"^\S*3\.png can't be read as a picture.*$"):
         load_pictures(str(folder), (16, 16), show_progress=False)
 
 
@@ -173,10 +188,17 @@ def test_augmentations_give_normalized_floats(name, seeded):
         assert not torch.equal(AUGMENTS[name](images), first)
 
 
-def test_trivial_augment_changes_groups_alike(seeded):
+def test_trivial_augment_changes_groups_alike(seeded, monkeypatch):
+    monkeypatch.setattr("vit_from_scratch.train.crop", lambda images: images)
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8).expand(40, 3, 16, 16)
-    torch.manual_seed(3)
-    assert trivial_augment(images, group=8).shape == images.shape
+    groups = trivial_augment(images, group=8).split(8)
+    assert all(torch.equal(picture, group[0]) for group in groups for picture in group)
+    assert len({group[0].numpy().tobytes() for group in groups}) > 1
+
+
+def test_crop_of_pictures_smaller_than_the_shift(seeded):
+    images = torch.arange(6).reshape(1, 1, 2, 3).expand(50, 1, 2, 3)
+    assert set(crop(images).flatten().tolist()) == set(range(6))
 
 
 @pytest.mark.parametrize("name", MIXES)
@@ -195,6 +217,7 @@ def test_mixes(name, seeded):
     {"learning_rate": math.nan},
     {"grad_clip": -1.0}, {"warmup_epochs": -1.0}, {"weight_decay": math.inf}, {"label_smoothing": 1.0},
     {"val_fraction": 1.0}, {"val_fraction": -0.1}, {"data": ""}, {"data": 3}, {"model": "ViT-Huge"}, {"augment": "all"},
+    {"warmup_epochs": 34.0}, {"learning_rate": 1e30}, {"image_size": 32.0},
     {"mix": "cut"}, {"precision": "float16"}, {"patch_size": 5}, {"num_heads": 7}, {"drop_rate": 1.0},
     {"image_size": 64},
 ])  # fmt: skip
@@ -276,7 +299,7 @@ def test_without_validation_there_is_no_best(recipe, parts, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stop_at", [1, 7, 12])
+@pytest.mark.parametrize("stop_at", [1, 6, 7, 12])  # 6 and 12 are the last steps of an epoch
 def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, number, stop_at):
     recipe = replace(recipe, augment="trivial", mix="both")
     whole = Run(recipe, parts, tmp_path / "whole", ALONE)
@@ -292,7 +315,7 @@ def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, n
     run.step = step_and_signal
     with pytest.raises(Interrupted) as stop:
         run.fit(show_progress=False)
-    assert stop.value.signal == number and run.progress.step in (stop_at, stop_at + 1)
+    assert stop.value.signal == number and run.progress.step == stop_at
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # as before
     torch.rand(7)  # whatever happens in between
     again = Run(recipe, parts, tmp_path / "parts", ALONE)
@@ -300,6 +323,41 @@ def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, n
     assert losses(again.fit(show_progress=False)) == losses(history)
     assert same(weights(tmp_path / "parts" / "last.pt"), weights(tmp_path / "whole" / "last.pt"))
     assert same(weights(tmp_path / "parts" / "best.pt"), weights(tmp_path / "whole" / "best.pt"))
+
+
+def test_epochs_of_one_step_can_be_stopped(recipe, parts, tmp_path):
+    run = Run(replace(recipe, batch_size=64), parts, tmp_path, ALONE)
+    step = run.step
+    run.step = lambda indices: (signal.raise_signal(signal.SIGINT), step(indices))[1]
+    with pytest.raises(Interrupted):
+        run.fit(show_progress=False)
+    assert run.progress.step == 1 and len(run.progress.history) == 1
+
+
+def test_another_thread_can_train(recipe, parts, tmp_path):
+    run = Run(recipe, parts, tmp_path, ALONE)
+    thread = threading.Thread(target=run.fit, kwargs={"show_progress": False})
+    thread.start()
+    thread.join()
+    assert run.finished
+
+
+def test_the_seed_decides_what_is_drawn(recipe, parts, tmp_path):
+    """Augmentation, dropout and order: two seeds differ in each, from the same weights."""
+    def first_loss(seed, **changes):
+        run = Run(replace(recipe, seed=seed, **changes), parts, tmp_path, ALONE)
+        run.model.load_state_dict(start)
+        return run.step(torch.arange(8))[0].item()
+
+    start = Run(recipe, parts, tmp_path, ALONE).model.state_dict()
+    for changes in ({"augment": "crop", "drop_rate": 0.0}, {"drop_rate": 0.3}):
+        assert first_loss(0, **changes) == first_loss(0, **changes) != first_loss(1, **changes)
+    assert len({seed_of(*numbers) for numbers in [(0, 1), (1, 0), (0, 1, 0), (4096, 0), (2**31 - 1, 10**9, 1023)]}) == 5
+
+
+def test_saving_changes_nothing(recipe, parts, tmp_path):
+    often = Run(recipe, parts, tmp_path / "often", ALONE, save_minutes=1e-9).fit(show_progress=False)
+    assert losses(often) == losses(Run(recipe, parts, tmp_path / "once", ALONE).fit(show_progress=False))
 
 
 def test_a_second_ctrl_c_acts_at_once():
@@ -353,17 +411,53 @@ def test_another_recipe_is_not_resumed(recipe, parts, tmp_path):
     _fit(recipe, parts, tmp_path)
     with pytest.raises(ValueError, match=r"another recipe: learning_rate 0\.001 \(here 0\.01\)"):
         Run(replace(recipe, learning_rate=0.01), parts, tmp_path, ALONE)
+
+
+def test_other_data_are_not_resumed(recipe, parts, tmp_path):
+    _fit(recipe, parts, tmp_path)
+    with pytest.raises(ValueError, match=r"another data: train 43 \(here 42\)"):
+        Run(recipe, parts | {"train": parts["train"].part(range(42))}, tmp_path, ALONE)
+    renamed = {name: Pictures(part.images, part.labels, list("abd")) for name, part in parts.items()}
+    with pytest.raises(ValueError, match="another data: classes"):
+        Run(recipe, renamed, tmp_path, ALONE)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(recipe, parts, tmp_path):
+    _fit(recipe, parts, tmp_path)
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match="is no checkpoint, or is cut short"):
         Run(recipe, parts, tmp_path, ALONE)
+    (tmp_path / "last.pt").write_bytes((tmp_path / "best.pt").read_bytes())
+    with pytest.raises(ValueError, match="is not a checkpoint to go on from"):
+        Run(recipe, parts, tmp_path, ALONE)
 
 
-def test_a_loss_that_explodes_is_reported_and_not_saved(recipe, parts, tmp_path):
-    run = Run(replace(recipe, learning_rate=1e30, warmup_epochs=0.0), parts, tmp_path, ALONE)
-    run.save("last.pt")
-    with pytest.raises(FloatingPointError, match=r"use a learning_rate below 1e\+30"):
+@pytest.mark.parametrize("step_of_nan", [4, 5])  # in the middle of an epoch, and in its last step
+def test_a_loss_that_explodes_is_reported_and_not_saved(recipe, parts, tmp_path, step_of_nan):
+    run = Run(recipe, parts, tmp_path, ALONE, save_minutes=1e-9)
+    step = run.step
+
+    def step_and_explode(indices):
+        sums = step(indices)
+        if run.progress.step == step_of_nan + 1:
+            for weight in run.model.parameters():
+                weight.data.mul_(math.nan)
+        return sums * (math.nan if run.progress.step > step_of_nan + 1 else 1)
+
+    run.step = step_and_explode
+    with pytest.raises(FloatingPointError, match=r"use a learning_rate below 0\.001"):
         run.fit(show_progress=False)
-    assert all(value.isfinite().all() for value in weights(tmp_path / "last.pt").values())
+    assert not (tmp_path / "best.pt").exists()
+    if step_of_nan == 5:
+        assert all(value.isfinite().all() for value in weights(tmp_path / "last.pt").values())
+
+
+def test_a_log_that_was_not_written_is_written_later(recipe, parts, tmp_path):
+    _fit(recipe, parts, tmp_path)
+    log = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").unlink()
+    _fit(recipe, parts, tmp_path)
+    assert (tmp_path / "log.csv").read_text() == log
 
 
 # --- less memory, other precision: the same run
@@ -482,7 +576,7 @@ def test_a_batch_that_cannot_be_shared_out(recipe, parts, tmp_path):
 
 # --- the command
 
-TINY = "--image-size 16 --emb-dim 12 --num-layers 1 --epochs 2 --batch-size 8 --device cpu".split()
+TINY = "--image-size 16 --emb-dim 12 --num-layers 1 --epochs 2 --warmup-epochs 1 --batch-size 8 --device cpu".split()
 
 
 def command(*words) -> list[str]:
@@ -493,7 +587,7 @@ def test_the_command_from_start_to_end(folder, tmp_path, capsys):
     words = ["--data", str(folder), *TINY, "--output", str(tmp_path / "run")]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert "ViT-Mini/4 with" in text and "train 22, val 2 pictures" in text and "best.pt" in text
+    assert "ViT-Mini/4, " in text and "train 22, val 2 pictures" in text and "best.pt" in text
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results.keys() == {"last.pt", "best.pt"} and results["best.pt"].keys() == {"val"}
     before = weights(tmp_path / "run" / "last.pt")
@@ -524,6 +618,8 @@ def test_interrupted_it_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch)
 
 @pytest.mark.parametrize("words, message", [
     (["--epochs", "0"], "epochs is 0; expected a whole number, at least 1"),
+    (["--epochs", "2"], "warmup_epochs is 2.0; expected less than the epochs (2)"),
+    (["--device", "meta"], "no device meta here (expected cpu, cuda or mps)"),
     (["--recipe", "nix"], "no recipe nix: use one of"),
     (["--data", "nowhere"], "no folder at nowhere"),
     (["--data", "cifar10", "--root", "nowhere"], "no intact CIFAR-10 in nowhere"),
@@ -546,6 +642,17 @@ def test_a_compiler_is_needed_to_compile(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert main(["--compile", "--device", "cpu", "--output", str(tmp_path / "run")]) == 1
     assert "--compile needs a C++ compiler" in capsys.readouterr().err
+
+
+def test_every_recipe_that_the_help_names_is_there():
+    for name in re.findall(r"--recipe (\S+)", build_parser().epilog):
+        assert Recipe(**read_recipe(name))
+
+
+def test_one_class_is_no_task(folder, tmp_path, capsys):
+    shutil.rmtree(folder / "dog")
+    assert main(["--data", str(folder), *TINY, "--output", str(tmp_path / "run")]) == 1
+    assert "has one class, cat: expected at least two" in capsys.readouterr().err
 
 
 def test_a_file_stands_where_the_folder_should(tmp_path, capsys, folder):

@@ -46,13 +46,14 @@ def attention_weights(
 class Linear(nn.Linear):
     """`nn.Linear` for tokens; on a CPU it is computed by oneDNN, as a convolution with a kernel of one pixel.
 
-    `torch.backends.mkldnn.enabled = False` makes it `nn.Linear` everywhere.
+    `Linear.by_onednn = False` makes it `nn.Linear` everywhere.
     """
+
+    by_onednn = torch.backends.mkldnn.is_available()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, n, d) -> (b, n, out_features)."""
-        has_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-        if x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim != 3 or not x.numel() or not has_onednn:
+        if not self.by_onednn or x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim != 3 or not x.numel():
             return super().forward(x)
         picture = x.unsqueeze(2).permute(0, 3, 1, 2)  # (b, d, n, 1): n pixels high, one wide
         picture = F.conv2d(picture, self.weight[:, :, None, None], self.bias)
