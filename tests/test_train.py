@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vit_from_scratch.model import ViTModel
 from vit_from_scratch.train import (
     AUGMENTS,
     MIXES,
@@ -35,6 +36,7 @@ from vit_from_scratch.train import (
     listen,
     load_pictures,
     main,
+    make_optimizers,
     prepare,
     read_recipe,
     seed_of,
@@ -219,11 +221,45 @@ def test_mixes(name, seeded):
     {"val_fraction": 1.0}, {"val_fraction": -0.1}, {"data": ""}, {"data": 3}, {"model": "ViT-Huge"}, {"augment": "all"},
     {"warmup_epochs": 34.0}, {"learning_rate": 1e30}, {"image_size": 32.0},
     {"mix": "cut"}, {"precision": "float16"}, {"patch_size": 5}, {"num_heads": 7}, {"drop_rate": 1.0},
-    {"image_size": 64},
+    {"image_size": 64}, {"optimizer": "sgd"},
 ])  # fmt: skip
 def test_wrong_fields_are_refused_by_name(change):
     with pytest.raises((TypeError, ValueError), match=next(iter(change))):
         Recipe(**change)
+
+
+def test_a_torch_without_muon_says_so(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"optimizer is muon, which torch .* does not have: use adamw"):
+        Recipe(optimizer="muon")
+
+
+def test_muon_takes_the_matrices_of_the_blocks(recipe):
+    model = ViTModel(recipe.vit_config(3))
+    muon, adamw = make_optimizers(model, "muon", 0.05)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    taken = {names[id(parameter)] for group in muon.param_groups for parameter in group["params"]}
+    rest = [names[id(parameter)] for group in adamw.param_groups for parameter in group["params"]]
+    assert len(taken) == 4 * recipe.num_layers and all("blocks" in name for name in taken)
+    assert sorted([*taken, *rest]) == sorted(names.values())
+    assert "classifier.weight" in rest
+    (all_of_them,) = make_optimizers(model, "adamw", 0.05)
+    assert sum(len(group["params"]) for group in all_of_them.param_groups) == len(names)
+
+
+def test_muons_steps_are_as_long_as_adamws(recipe):
+    """Liu et al. 2025: the root mean square of a step is about 0.2 times the learning rate."""
+    torch.manual_seed(0)
+    model = ViTModel(replace(recipe, emb_dim=96).vit_config(3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    muon, _ = make_optimizers(model, "muon", 0.0)
+    muon.param_groups[0]["lr"] = 0.01
+    muon.step()
+    moved = [(value - before[name]).square().mean().sqrt().item() for name, value in model.state_dict().items()
+             if not torch.equal(value, before[name])]  # fmt: skip
+    assert len(moved) == 4 * recipe.num_layers and all(0.1 < step / 0.01 < 0.3 for step in moved)
 
 
 def test_the_named_config_with_changes():
@@ -299,9 +335,10 @@ def test_without_validation_there_is_no_best(recipe, parts, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stop_at", [1, 6, 7, 12])  # 6 and 12 are the last steps of an epoch
-def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, number, stop_at):
-    recipe = replace(recipe, augment="trivial", mix="both")
+@pytest.mark.parametrize("stop_at, optimizer", [(1, "adamw"), (6, "adamw"), (6, "muon"), (7, "muon"), (12, "adamw")])
+def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, number, stop_at, optimizer):
+    """6 and 12 are the last steps of an epoch."""
+    recipe = replace(recipe, augment="trivial", mix="both", optimizer=optimizer)
     whole = Run(recipe, parts, tmp_path / "whole", ALONE)
     history = whole.fit(show_progress=False)
     run = Run(recipe, parts, tmp_path / "parts", ALONE)
@@ -554,6 +591,16 @@ def test_many_processes_do_what_one_does(recipe, parts, tmp_path, size, options)
             assert result[name] == pytest.approx(alone.measure(name), abs=1e-5)
     first, second = weights(tmp_path / "alone" / "last.pt"), weights(tmp_path / "many" / "last.pt")
     assert all(torch.allclose(first[name], second[name], atol=1e-3) for name in first)
+
+
+@forks
+@pytest.mark.parametrize("options", [{}, {"sharded": True}])
+def test_muon_in_two_processes(recipe, parts, tmp_path, options):
+    """It rounds to bfloat16 inside, so what differs in the last digit at first differs in the fourth."""
+    recipe = replace(recipe, drop_rate=0.0, optimizer="muon")
+    expected = Run(recipe, parts, tmp_path / "alone", ALONE).fit(show_progress=False)
+    found = spread(2, recipe, parts, tmp_path / "many", **options)
+    assert losses(found) == pytest.approx(losses(expected), abs=5e-3)
 
 
 @forks

@@ -44,12 +44,13 @@ def attention_weights(
 
 # %% ../notebooks/03_attention.ipynb #03-040a
 class Linear(nn.Linear):
-    """`nn.Linear` for tokens; on a CPU it is computed by oneDNN, as a convolution with a kernel of one pixel.
+    """`nn.Linear` for tokens; on an AMD CPU it is computed by oneDNN, as a convolution with a kernel of one pixel.
 
-    `Linear.by_onednn = False` makes it `nn.Linear` everywhere.
+    `Linear.by_onednn = True` (or `False`) makes it so on every CPU (or on none).
     """
 
-    by_onednn = torch.backends.mkldnn.is_available()
+    on_amd = bool(getattr(torch.cpu, "get_capabilities", dict)().get("sse4a"))  # instructions that no other CPU has
+    by_onednn = on_amd and torch.backends.mkldnn.is_available()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, n, d) -> (b, n, out_features)."""

@@ -405,7 +405,7 @@ SCENE_GPT_CHECKPOINT = DATA_DIR.parent / "build" / "checkpoints" / "gpt_scenes.p
 def train_on_scenes(
     checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT, seed: int = 0
 ) -> tuple[GPTModel, Tokenizer, list[float]]:
-    """Lesson 09's run: a small GPT on captions of `draw_scene`, about 40 seconds on two cores.
+    """Lesson 09's run: a small GPT on captions of `draw_scene`, about a minute on two cores.
 
     Args:
         checkpoint: file for the trained model and its tokenizer's words. While it trains, the last state lies beside
@@ -439,7 +439,7 @@ def scene_gpt(checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT) -> tuple[GPT
         ValueError: the file is no checkpoint, or one of another model.
     """
     if not Path(checkpoint).exists():
-        print(f"no {Path(checkpoint).name} yet: lesson 09's training runs now, about 40 seconds on two cores")
+        print(f"no {Path(checkpoint).name} yet: lesson 09's training runs now, about a minute on two cores")
         train_on_scenes(checkpoint)
     model, state = training.load_checkpoint(checkpoint, model_class=GPTModel), training.read_checkpoint(checkpoint)
     if "words" not in state:

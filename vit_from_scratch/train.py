@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CACHE', 'AUGMENTS', 'MIXES', 'RECIPES', 'COMPILE_OPTIONS', 'Pictures', 'decode', 'load_pictures', 'crop',
-           'trivial_augment', 'Recipe', 'read_recipe', 'Interrupted', 'write_text', 'listen', 'seed_of', 'Progress',
-           'World', 'join_world', 'prepare', 'exchange', 'Run', 'build_parser', 'check_options', 'run_command', 'main']
+           'trivial_augment', 'Recipe', 'read_recipe', 'make_optimizers', 'Interrupted', 'write_text', 'listen',
+           'seed_of', 'Progress', 'World', 'join_world', 'prepare', 'exchange', 'Run', 'build_parser', 'check_options',
+           'run_command', 'main']
 
 # %% ../notebooks/11_scaling.ipynb #11-002
 import argparse
@@ -239,9 +240,10 @@ class Recipe(Config):
     drop_rate: float | None = _option(None, "dropout")
     epochs: int = _option(34, "passes over the training pictures")
     batch_size: int = _option(64, "pictures per step, on all devices together")
+    optimizer: str = _option("adamw", "adamw, or muon for the matrices of the blocks", ("adamw", "muon"))
     learning_rate: float = _option(1e-3, "the highest, at the end of the warm-up")
     warmup_epochs: float = _option(2.0, "epochs of warm-up; a cosine down to 0 follows")
-    weight_decay: float = _option(0.05, "AdamW's, on weight matrices only")
+    weight_decay: float = _option(0.05, "on weight matrices only")
     label_smoothing: float = _option(0.1, "probability that is spread over all classes")
     grad_clip: float = _option(1.0, "longest gradient that is let through")
     augment: str = _option("affine", "what happens to training pictures", tuple(AUGMENTS))
@@ -267,6 +269,8 @@ class Recipe(Config):
         for option in fields(self):
             if choices := option.metadata["choices"]:
                 self.check(option.name, str, choices.__contains__, "one of " + ", ".join(choices))
+        if self.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"optimizer is muon, which torch {torch.__version__} does not have: use adamw, or torch 2.9")
         if self.image_size not in (None, 32) and self.data in ("emoji", "cifar10"):
             raise ValueError(f"image_size is {self.image_size}, but the pictures of {self.data} have 32 pixels: "
                              "leave it out")
@@ -307,6 +311,25 @@ def read_recipe(name: str | os.PathLike) -> dict:
         known = ", ".join(option.name for option in fields(Recipe))
         raise ValueError(f"{path} sets {', '.join(sorted(unknown))}; a recipe has {known}")
     return values
+
+# %% ../notebooks/11_scaling.ipynb #11-052b
+def make_optimizers(model: ViTModel, name: str, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """The optimizers that share a model's parameters among them.
+
+    Args:
+        model: on its device already.
+        name: "adamw" for all of them, or "muon": Muon (Jordan et al. 2024) for the matrices of the blocks, with steps
+            as long as AdamW's would be (Liu et al. 2025), and AdamW for the rest.
+        weight_decay: on weight matrices.
+    """
+    groups = parameter_groups(model, weight_decay)
+    if name == "adamw":
+        return [torch.optim.AdamW(groups)]
+    matrices = [parameter for parameter in model.encoder.blocks.parameters() if parameter.ndim == 2]
+    taken = set(map(id, matrices))
+    rest = [group | {"params": [each for each in group["params"] if id(each) not in taken]} for group in groups]
+    muon = torch.optim.Muon(matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest)]
 
 # %% ../notebooks/11_scaling.ipynb #11-044
 class Interrupted(Exception):
@@ -495,7 +518,7 @@ class Run:
         self.copy = copy.deepcopy(self.model) if world.rank == 0 else None  # what is saved: whole, on the CPU
         self.data = {"classes": list(parts["train"].classes)} | {name: len(part) for name, part in parts.items()}
         self.called = prepare(self.model, world, **preparation)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, recipe.weight_decay))
+        self.optimizers = make_optimizers(self.model, recipe.optimizer, recipe.weight_decay)
         self.progress = Progress()
         if (self.output / "last.pt").exists():
             self.load("last.pt")
@@ -516,13 +539,13 @@ class Run:
         check_same("data", path, state.get("data"), self.data)
         set_model_state_dict(self.model, state["model"], options=options)
         if name == "last.pt":
-            set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"], options=options)
+            set_optimizer_state_dict(self.model, self.optimizers, state["optimizer"], options=options)
             self.progress = Progress(**state["progress"])
 
     def save(self, *names: str) -> None:
         """Write checkpoints, and the log. All processes must call it; the first one writes."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights, optimizer = get_state_dict(self.model, self.optimizer, options=options)
+        weights, optimizer = get_state_dict(self.model, self.optimizers, options=options)
         if self.world.rank == 0:
             self.copy.load_state_dict(weights)
             for name in names:
@@ -560,8 +583,9 @@ class Run:
         torch.manual_seed(seed_of(recipe.seed, step, world.rank))
         warmup_steps, total_steps = (epochs * self.steps_per_epoch for epochs in (recipe.warmup_epochs, recipe.epochs))
         factor = learning_rate_at(step, warmup_steps, total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * factor
         sums = torch.zeros(2, device=world.device)
         micro_batches = indices.chunk(self.accumulate)
         for micro_batch in micro_batches:
@@ -577,8 +601,9 @@ class Run:
             sums += torch.stack([loss.detach(), counts * (logits.argmax(1) == labels).sum()])
         length = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.grad_clip)
         length = length.full_tensor() if isinstance(length, DTensor) else length  # FSDP's is shared out, too
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self.progress.step += 1
         return torch.cat([sums, length.detach().reshape(1)])
 

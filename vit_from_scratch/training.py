@@ -353,7 +353,7 @@ EMOJI_CHECKPOINT = DATA_DIR.parent / "build" / "checkpoints" / "vit_emoji.pt"
 
 
 def train_on_emoji(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT, seed: int = 0) -> tuple[ViTModel, History]:
-    """Lesson 06's run: ViT-Mini/4 on the embedded emoji, about 5 minutes on two cores.
+    """Lesson 06's run: ViT-Mini/4 on the embedded emoji, a few minutes on two cores.
 
     Args:
         checkpoint: file for the trained model. While it trains, the last epoch lies beside it as `*_unfinished.pt`,
@@ -384,7 +384,7 @@ def emoji_vit(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT) -> ViTModel:
         ValueError: the file is no checkpoint, or one of another model.
     """
     if not Path(checkpoint).exists():
-        print(f"no {Path(checkpoint).name} yet: lesson 06's training runs now, about 5 minutes on two cores")
+        print(f"no {Path(checkpoint).name} yet: lesson 06's training runs now, a few minutes on two cores")
         train_on_emoji(checkpoint)
     return load_checkpoint(checkpoint, CONFIGS["ViT-Mini/4"])
 

@@ -340,7 +340,7 @@ def fit_captioner(model: VisionLanguageModel, steps: int, *, batch_size: int = 6
 def train_captioner(
     checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT, seed: int = 0
 ) -> tuple[VisionLanguageModel, list[float]]:
-    """Lesson 10's run: about 5 minutes on two cores.
+    """Lesson 10's run: a few minutes on two cores.
 
     Args:
         checkpoint: file for the trained model. While it trains, the last state lies beside it as `*_unfinished.pt`,
@@ -365,7 +365,7 @@ def captioner(checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT) -> VisionLan
         ValueError: the file is no checkpoint, or one of another model.
     """
     if not Path(checkpoint).exists():
-        print(f"no {Path(checkpoint).name} yet: lesson 10's training runs now, about 5 minutes on two cores")
+        print(f"no {Path(checkpoint).name} yet: lesson 10's training runs now, a few minutes on two cores")
         train_captioner(checkpoint)
     return load_checkpoint(checkpoint, model_class=VisionLanguageModel)
 
