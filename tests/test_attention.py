@@ -1,13 +1,21 @@
 """Attention, block and encoder: against plain Python, against PyTorch, and what the causal mask does."""
 
 import math
+import platform
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vit_from_scratch.attention import MultiHeadAttention, ViTMultiHeadAttention, attention_weights, causal_mask
+from vit_from_scratch.attention import (
+    Linear,
+    MultiHeadAttention,
+    ViTMultiHeadAttention,
+    attention_weights,
+    causal_mask,
+)  # fmt: skip
 from vit_from_scratch.encoder import FeedForward, LayerScale, TransformerBlock, TransformerEncoder
 
 
@@ -241,3 +249,33 @@ def test_gelu_is_exact_unless_asked_for_gpt_2s():
     assert not torch.equal(exact(x), tanh(x))
     made = TransformerEncoder(2, 12, num_heads=3, gelu="tanh")
     assert {module.approximate for module in made.modules() if isinstance(module, nn.GELU)} == {"tanh"}
+
+
+# --- Linear
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8), (1, 1, 8), (0, 5, 8), (5, 8), (2, 3, 5, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_by_either_library_is_nn_linear(seeded, monkeypatch, shape, dtype, bias):
+    monkeypatch.setattr(Linear, "by_onednn", torch.backends.mkldnn.is_available())
+    layer = Linear(8, 3, bias=bias).to(dtype)
+    plain = nn.Linear(8, 3, bias=bias).to(dtype)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(shape, dtype=dtype)
+    found = []
+    for each in (layer, plain):
+        tokens = x.clone().requires_grad_()
+        out = each(tokens)
+        out.square().sum().backward()
+        found.append([out, tokens.grad, *(parameter.grad for parameter in each.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_by_onednn_on_amd_alone():
+    """A virtual machine may hide what processor it runs on; then it's `nn.Linear`."""
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    if platform.machine() not in ("x86_64", "AMD64") or "GenuineIntel" in cpuinfo:
+        assert not Linear.by_onednn
+    assert Linear.by_onednn in (False, torch.backends.mkldnn.is_available())

@@ -270,7 +270,7 @@ class Recipe(Config):
             if choices := option.metadata["choices"]:
                 self.check(option.name, str, choices.__contains__, "one of " + ", ".join(choices))
         if self.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"optimizer is muon, which torch {torch.__version__} does not have: use adamw, or torch 2.9")
+            raise ValueError(f"optimizer is muon, which torch {torch.__version__} does not have: use adamw")
         if self.image_size not in (None, 32) and self.data in ("emoji", "cifar10"):
             raise ValueError(f"image_size is {self.image_size}, but the pictures of {self.data} have 32 pixels: "
                              "leave it out")

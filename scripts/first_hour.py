@@ -1,0 +1,122 @@
+"""Run training recipes side by side on equal parts of the CPU, stop them after an hour, and compare accuracies.
+
+Each run is the training command's own, with a checkpoint every few minutes. These are kept, and at the end each is
+measured on the same validation pictures: a line of the CSV has the recipe, minutes of training, the training pictures
+seen, and the accuracy. Ctrl-C stops the runs and measures what is there. Options that are not listed here are given to
+the training command, such as --precision float32.
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vit_from_scratch.data import normalize
+from vit_from_scratch.train import CACHE, Pictures, Recipe, load_pictures, read_recipe
+from vit_from_scratch.training import load_checkpoint, read_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
+    """The training command at work, quietly, on so many threads."""
+    command = [sys.executable, "-m", "vit_from_scratch.train", "--recipe", recipe, "--output", str(output), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:
+        return subprocess.Popen(command, env=environment, stdout=text, stderr=subprocess.STDOUT)
+
+
+def keep_snapshots(output: Path) -> None:
+    """Keep the last checkpoint of a run, if it is a new one."""
+    with contextlib.suppress(FileNotFoundError):  # there is none yet
+        snapshot = output / f"at_{(output / 'last.pt').stat().st_mtime_ns}.pt"
+        if not snapshot.exists():
+            shutil.copyfile(output / "last.pt", snapshot)
+
+
+@torch.no_grad()
+def accuracy(checkpoint: Path, pictures: Pictures) -> float:
+    """On all the pictures, by the weights of a checkpoint."""
+    model = load_checkpoint(checkpoint).eval()
+    parts = zip(pictures.images.split(100), pictures.labels.split(100), strict=True)
+    return sum((model(normalize(images)).argmax(1) == labels).sum().item() for images, labels in parts) / len(pictures)
+
+
+def measure(recipe: str, output: Path, pictures: Pictures) -> list[dict]:
+    """A line for each snapshot of a run, the earliest first."""
+    lines = []
+    for snapshot in tqdm(sorted(output.glob("at_*.pt")), desc=f"measuring {recipe}", file=sys.stdout):
+        state = read_checkpoint(snapshot)
+        epoch, step = divmod(state["progress"]["step"], -(-state["data"]["train"] // state["recipe"]["batch_size"]))
+        lines.append({
+            "recipe": recipe, "minutes": round(state["progress"]["seconds"] / 60, 2),
+            "pictures_seen": epoch * state["data"]["train"] + step * state["recipe"]["batch_size"],
+            "val_accuracy": accuracy(snapshot, pictures),
+        })
+    return lines
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", default=["cifar10-best", "cifar10-reference"],
+                        help="default: cifar10-best cifar10-reference")
+    parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
+    parser.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints (default: 5)")
+    parser.add_argument("--pictures", type=int, default=2000, help="validation pictures, at most (default: 2000)")
+    parser.add_argument("--val-fraction", type=float, default=0.1, help="held out for validation (default: 0.1)")
+    parser.add_argument("--data", help="default: each recipe's")
+    parser.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: .cache)")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "first_hour", help="default: build/first_hour")
+    asked, passed_on = parser.parse_known_args(words)
+    if asked.output.exists():
+        parser.error(f"{asked.output} is there already: move it away, or choose another --output")
+    data = asked.data or read_recipe(asked.recipes[0]).get("data", Recipe.data)
+    options = ["--val-fraction", str(asked.val_fraction), "--save-minutes", str(asked.every), "--device", "cpu",
+               "--root", str(asked.root), "--data", data, *passed_on]
+    asked.output.mkdir(parents=True)
+    outputs = {recipe: asked.output / Path(recipe).stem for recipe in asked.recipes}
+    threads = max(1, torch.get_num_threads() // len(outputs))
+    runs = {recipe: start(recipe, output, threads, options) for recipe, output in outputs.items()}
+    try:
+        for _ in tqdm(range(round(60 * asked.minutes)), unit=" s", desc="training", file=sys.stdout):
+            time.sleep(1)
+            for output in outputs.values():
+                keep_snapshots(output)
+            if all(run.poll() is not None for run in runs.values()):
+                break
+    except KeyboardInterrupt:
+        print("stopping")
+    for run in runs.values():
+        run.terminate()
+    for recipe, run in runs.items():
+        run.wait()
+        keep_snapshots(outputs[recipe])
+        if not list(outputs[recipe].glob("at_*.pt")):
+            print(f"{recipe} left no checkpoint:\n{outputs[recipe].with_suffix('.txt').read_text(encoding='utf-8')}",
+                  file=sys.stderr)
+            return 1
+    val = load_pictures(data, Recipe(**read_recipe(asked.recipes[0]) | {"data": data}).vit_config(1).image_size,
+                        asked.val_fraction, root=asked.root)["val"]
+    chosen = val.part(torch.randperm(len(val), generator=torch.Generator().manual_seed(0))[: asked.pictures])
+    lines = [line for recipe, output in outputs.items() for line in measure(recipe, output, chosen)]
+    with open(asked.output / "first_hour.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, lines[0])
+        table.writeheader()
+        table.writerows(lines)
+    for line in lines:
+        print(f"{line['recipe']:20s} {line['minutes']:6.1f} min {line['pictures_seen']:10,d} pictures seen  "
+              f"validation {line['val_accuracy']:.1%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
