@@ -251,6 +251,24 @@ def test_gelu_is_exact_unless_asked_for_gpt_2s():
     assert {module.approximate for module in made.modules() if isinstance(module, nn.GELU)} == {"tanh"}
 
 
+@pytest.mark.parametrize("num_outputs", [1, 3, 7, None])
+def test_num_outputs_gives_the_first_ones(seeded, num_outputs):
+    x = torch.randn(2, 7, 12)
+    attention, block = ViTMultiHeadAttention(12, 3), TransformerBlock(12, 3, layer_scale=0.5)
+    encoder = TransformerEncoder(3, 12, num_heads=3)
+    for module in (attention, block, encoder):
+        torch.testing.assert_close(module(x, num_outputs=num_outputs), module(x)[:, :num_outputs])
+    out, weights = attention(x, return_weights=True, num_outputs=num_outputs)
+    torch.testing.assert_close(out, attention(x)[:, :num_outputs])
+    assert weights.shape == (2, 3, num_outputs or 7, 7)
+
+
+@pytest.mark.parametrize("causal, cache", [(True, None), (False, object())])
+def test_num_outputs_goes_with_full_attention_alone(causal, cache):
+    with pytest.raises(ValueError, match="num_outputs goes with full attention and no cache"):
+        MultiHeadAttention(12, 3, causal=causal)(torch.randn(2, 7, 12), cache=cache, num_outputs=1)
+
+
 # --- Linear
 
 

@@ -41,6 +41,14 @@ def test_the_products_are_those_of_the_model(mode):
     assert counter.get_total_flops() == bench.count_operations(TINY, mode)
 
 
+@pytest.mark.parametrize("contender", ["timm", "torchvision", "huggingface"])
+def test_the_peers_compute_what_nobody_reads(contender):
+    model, (images, _) = bench.build(contender, TINY.config, "cpu"), bench.make_batch(TINY, "cpu")
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model.train()(images)  # in eval mode torchvision's has a fast way that isn't counted
+    assert counter.get_total_flops() == bench.count_operations(TINY, "forward", num_outputs=None)
+
+
 @pytest.mark.parametrize("way", bench.limits("cpu").values())
 def test_the_limit_computes_all_of_them(way):
     with FlopCounterMode(display=False) as counter:

@@ -91,7 +91,24 @@ def test_shapes(tiny, changes, num_patches):
 
 def test_the_classifier_reads_the_cls_token(tiny, images):
     model = ViTModel(tiny).eval()
-    torch.testing.assert_close(model(images), model.classifier(model.forward_features(images)[:, 0]), rtol=0, atol=0)
+    torch.testing.assert_close(model(images), model.classifier(model.forward_features(images)[:, 0]))
+
+
+def test_slicing_early_changes_no_gradient(tiny, images):
+    early, late = ViTModel(tiny.replace(layer_scale=0.1)), ViTModel(tiny.replace(layer_scale=0.1))
+    late.load_state_dict(early.state_dict())
+    early(images).square().sum().backward()
+    late.classifier(late.forward_features(images)[:, 0]).square().sum().backward()
+    for (name, ours), theirs in zip(early.named_parameters(), late.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_the_last_block_works_for_cls_alone(tiny, images):
+    model, shapes = ViTModel(tiny), []
+    for block in model.encoder.blocks:
+        block.feed_forward.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+    model(images)
+    assert shapes == [(5, tiny.num_patches + 1, 16)] * (tiny.num_layers - 1) + [(5, 1, 16)]
 
 
 def test_no_classes_gives_the_cls_features(tiny, images):
@@ -99,7 +116,7 @@ def test_no_classes_gives_the_cls_features(tiny, images):
     headless.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("classifier")})
     out = headless(images)
     assert out.shape == (5, 16)
-    torch.testing.assert_close(out, model.forward_features(images)[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(out, model.forward_features(images)[:, 0])
 
 
 def test_the_sequence_is_cls_then_patches_plus_positions():

@@ -91,7 +91,8 @@ class MultiHeadAttention(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
 
     def forward(
-        self, x: torch.Tensor, return_weights: bool = False, mask: torch.Tensor | None = None, cache=None
+        self, x: torch.Tensor, return_weights: bool = False, mask: torch.Tensor | None = None, cache=None,
+        num_outputs: int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(b, n, d) -> (b, n, d), and the weights (b, h, n, m) too where `return_weights` asks for them.
 
@@ -101,10 +102,17 @@ class MultiHeadAttention(nn.Module):
             mask: bool, broadcastable to (b, h, n, m), True where a token may look; takes the place of `causal`.
             cache: has `append(keys, values)`, which keeps them and gives those of all m tokens so far, each
                 (b, h, m, d_head); x is the last n of them. None: m = n, nothing is kept.
+            num_outputs: only the first so many tokens ask, and only their answers come back: (b, num_outputs, d), and
+                weights (b, h, num_outputs, m). For full attention, without a cache. None: every token asks.
+
+        Raises:
+            ValueError: `num_outputs` with a causal attention or a cache.
         """
-        b, n, d = x.shape
-        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, d // self.num_heads)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # each (b, h, n, d_head)
+        if num_outputs is not None and (self.causal or cache is not None):
+            raise ValueError("num_outputs goes with full attention and no cache: leave it out")
+        n, parts = x.shape[1], self.qkv(x).chunk(3, dim=2)  # each (b, n, d)
+        queries, keys, values = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        queries = queries[:, :, :num_outputs]  # each (b, h, n, d_head); of the queries only the first
         if cache is not None:
             keys, values = cache.append(keys, values)
         if mask is None and self.causal and n < keys.shape[2]:  # torch's is_causal would count from the first key
@@ -116,7 +124,7 @@ class MultiHeadAttention(nn.Module):
             weights = None
             is_causal = self.causal and mask is None
             context = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=is_causal)
-        context = context.transpose(1, 2).reshape(b, n, d)  # heads side by side again
+        context = context.transpose(1, 2).flatten(2)  # heads side by side again: (b, n, d)
         out = self.dropout(self.out_proj(context))
         return (out, weights) if return_weights else out
 

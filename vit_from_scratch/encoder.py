@@ -89,9 +89,12 @@ class TransformerBlock(nn.Module):
         self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate, gelu)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, cache=None) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d); `mask` and `cache` as in `MultiHeadAttention`."""
-        x = x + self.scale1(self.attention(self.norm1(x), mask=mask, cache=cache))
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, cache=None, num_outputs: int | None = None
+    ) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d), or (b, num_outputs, d); the options are those of `MultiHeadAttention`."""
+        context = self.attention(self.norm1(x), mask=mask, cache=cache, num_outputs=num_outputs)
+        x = x[:, :num_outputs] + self.scale1(context)
         return x + self.scale2(self.feed_forward(self.norm2(x)))
 
 # %% ../notebooks/04_encoder.ipynb #04-049
@@ -111,8 +114,15 @@ class TransformerEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(emb_dim, eps=norm_eps)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, caches: list | None = None) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d); `mask` as in `MultiHeadAttention`, and a cache for each block, or None."""
-        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, mask=mask, cache=cache)
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, caches: list | None = None,
+        num_outputs: int | None = None,
+    ) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d), or (b, num_outputs, d): then the last block works for these tokens alone.
+
+        `mask` is as in `MultiHeadAttention`; `caches` has one for each block, or is None.
+        """
+        wanted = [None] * (len(self.blocks) - 1) + [num_outputs]
+        for block, cache, outputs in zip(self.blocks, caches or [None] * len(self.blocks), wanted, strict=True):
+            x = block(x, mask=mask, cache=cache, num_outputs=outputs)
         return self.norm(x)

@@ -56,6 +56,6 @@ class ViTModel(nn.Module):
             TypeError: images are not a float tensor.
             ValueError: images of another size or channel count than the config's.
         """
-        x = self.forward_features(images)
+        x = self.encoder(self.embeddings(images), num_outputs=1)  # (b, 1, d): the last block works for CLS alone
         cls_token_output = x[:, 0]  # (b, d)
         return self.classifier(cls_token_output)

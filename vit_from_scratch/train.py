@@ -162,7 +162,7 @@ def load_pictures(data: str, image_size: tuple[int, int], val_fraction: float = 
 
 # %% ../notebooks/11_scaling.ipynb #11-033
 def crop(images: torch.Tensor, shift: int = 4) -> torch.Tensor:
-    """Shift each picture by up to `shift` pixels, mirrored at its edges, and turn half of them left to right.
+    """Shift each picture by up to `shift` pixels, mirrored at its edges, and mirror half of them left to right.
 
     Args:
         images: (b, c, h, w), of any type.
@@ -181,8 +181,8 @@ def crop(images: torch.Tensor, shift: int = 4) -> torch.Tensor:
         return (side - 1) - ((side - 1) - index).abs()  # and at the last
 
     rows, columns = draw(h), draw(w)
-    turned = torch.rand(b, 1, device=images.device) < 0.5
-    columns = torch.where(turned, columns.flip(1), columns)
+    mirrored = torch.rand(b, 1, device=images.device) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns)
     picture = torch.arange(b, device=images.device)[:, None, None]
     return images.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
@@ -370,7 +370,7 @@ def listen() -> Iterator[list[int]]:
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed made of several numbers, such that other numbers give another seed; below 2**32, all that torch uses."""
+    """A seed made of several numbers, almost surely another for other numbers; below 2**32, all that torch uses."""
     return random.Random(repr(numbers)).getrandbits(32)
 
 
@@ -445,7 +445,7 @@ def join_world(device: str | None = None) -> Iterator[World]:
         dist.destroy_process_group()
 
 # %% ../notebooks/11_scaling.ipynb #11-052
-COMPILE_OPTIONS = {"layout_optimization": False}  # on a CPU, torch would rearrange all that goes into our `Linear`
+COMPILE_OPTIONS = {"layout_optimization": False}  # on an AMD CPU, torch would rearrange what goes into our `Linear`
 
 
 def prepare(model: ViTModel, world: World, *, checkpointing: bool = False, compiled: bool = False,
@@ -476,9 +476,10 @@ def prepare(model: ViTModel, world: World, *, checkpointing: bool = False, compi
 
 @contextlib.contextmanager
 def exchange(called: nn.Module, now: bool) -> Iterator[None]:
-    """Whether the backward pass in here averages the gradients over all processes, or keeps them for later."""
-    if isinstance(called, FSDPModule):
-        called.set_requires_gradient_sync(now)
+    """Whether the backward pass in here averages the gradients over all processes, or keeps them for later.
+
+    FSDP always averages: kept for later, each process would have the gradients in full.
+    """
     with contextlib.nullcontext() if now or not isinstance(called, DistributedDataParallel) else called.no_sync():
         yield
 
@@ -783,7 +784,10 @@ def run_command(options: argparse.Namespace, changes: dict, world: World) -> Non
         run.fit()
     except Interrupted:
         words = [word for word in options.words if word != "--resume"] + ["--resume"]
-        start = "python" if world.size == 1 else f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE')}"
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        start = "python" if world.size == 1 else f"torchrun --nproc-per-node {local}"
+        if world.size > local:
+            start += f" --nnodes {world.size // local} --rdzv-backend c10d --rdzv-endpoint FIRST:29500"
         say(f"stopped in epoch {len(run.progress.history) + 1} of {recipe.epochs}, and saved. To go on:\n"
             f"  {start} -m vit_from_scratch.train {shlex.join(words)}")
         raise

@@ -125,8 +125,8 @@ class GatedCrossAttention(nn.Module):
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(b, t, d) and (b, k, d) -> (b, t, d), and the weights (b, h, t, k) where `return_weights` asks for them."""
         queries = self.query(self.norm1(x)).unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (b, h, t, d_head)
-        pairs = self.key_value(image_tokens).unflatten(2, (2, self.num_heads, -1))  # (b, k, 2, h, d_head)
-        keys, values = pairs.permute(2, 0, 3, 1, 4)
+        parts = self.key_value(image_tokens).chunk(2, dim=2)  # keys and values, each (b, k, d)
+        keys, values = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in parts)  # (b, h, k, d_head)
         context = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)  # (b, t, d)
         open_by = self.gates.tanh()
         x = x + open_by[0] * self.out_proj(context)
