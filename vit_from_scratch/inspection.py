@@ -24,8 +24,8 @@ from .patches import check_divisible, check_images, to_pair
 def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits, and how much each token looks at each other one, in every layer and head.
 
-    Each block is asked for its weights before it runs. The last one works for all tokens, too, which `forward` spares it;
-    the logits are the same up to rounding.
+    Each block is asked for its weights before it runs. The last one works for all tokens, too, which `forward`
+    spares it; the logits are the same up to rounding.
 
     Args:
         model: any `ViTModel`; it answers in eval mode, and its own mode stays as it was.
