@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from vit_from_scratch.data import normalize
 from vit_from_scratch.train import CACHE, Pictures, Recipe, load_pictures, read_recipe
-from vit_from_scratch.training import load_checkpoint, read_checkpoint
+from vit_from_scratch.training import evaluate, load_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,24 +43,17 @@ def keep_snapshots(output: Path) -> None:
             shutil.copyfile(output / "last.pt", snapshot)
 
 
-@torch.no_grad()
-def accuracy(checkpoint: Path, pictures: Pictures) -> float:
-    """On all the pictures, by the weights of a checkpoint."""
-    model = load_checkpoint(checkpoint).eval()
-    parts = zip(pictures.images.split(100), pictures.labels.split(100), strict=True)
-    return sum((model(normalize(images)).argmax(1) == labels).sum().item() for images, labels in parts) / len(pictures)
-
-
 def measure(recipe: str, output: Path, pictures: Pictures) -> list[dict]:
     """A line for each snapshot of a run, the earliest first."""
     lines = []
+    loader = DataLoader(TensorDataset(normalize(pictures.images), pictures.labels), batch_size=100)
     for snapshot in tqdm(sorted(output.glob("at_*.pt")), desc=f"measuring {recipe}", file=sys.stdout):
         state = read_checkpoint(snapshot)
         epoch, step = divmod(state["progress"]["step"], -(-state["data"]["train"] // state["recipe"]["batch_size"]))
         lines.append({
             "recipe": recipe, "minutes": round(state["progress"]["seconds"] / 60, 2),
             "pictures_seen": epoch * state["data"]["train"] + step * state["recipe"]["batch_size"],
-            "val_accuracy": accuracy(snapshot, pictures),
+            "val_accuracy": evaluate(load_checkpoint(snapshot), loader).accuracy,
         })
     return lines
 

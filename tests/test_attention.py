@@ -1,8 +1,8 @@
 """Attention, block and encoder: against plain Python, against PyTorch, and what the causal mask does."""
 
 import math
-import platform
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -291,9 +291,14 @@ def test_linear_by_either_library_is_nn_linear(seeded, monkeypatch, shape, dtype
         torch.testing.assert_close(ours, theirs)
 
 
-def test_by_onednn_on_amd_alone():
-    """A virtual machine may hide what processor it runs on; then it's `nn.Linear`."""
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    if platform.machine() not in ("x86_64", "AMD64") or "GenuineIntel" in cpuinfo:
-        assert not Linear.by_onednn
-    assert Linear.by_onednn in (False, torch.backends.mkldnn.is_available())
+@pytest.mark.parametrize("capabilities, expected", [
+    ("lambda: {'sse4a': True}", torch.backends.mkldnn.is_available()), ("lambda: {'sse4a': False}", False),
+    ("dict", False),  # a processor of another kind
+    (None, False),  # a torch that can't tell
+])  # fmt: skip
+def test_by_onednn_on_amd_alone(capabilities, expected):
+    code = "import torch; " + (f"torch.cpu.get_capabilities = {capabilities}; " if capabilities else
+                               "vars(torch.cpu).pop('get_capabilities', None); ")  # fmt: skip
+    code += "from vit_from_scratch.attention import Linear; print(Linear.by_onednn)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(expected), done.stderr

@@ -13,11 +13,12 @@ def run(*words) -> subprocess.CompletedProcess:
 
 
 def test_two_recipes_side_by_side(tmp_path):
+    """They come to their end long before the time is up, however busy the machine."""
     mine = tmp_path / "mine.toml"
-    mine.write_text('data = "emoji"\nemb_dim = 12\nnum_layers = 1\nbatch_size = 32\nepochs = 50\n')
+    mine.write_text('data = "emoji"\nemb_dim = 12\nnum_layers = 1\nbatch_size = 32\nepochs = 5\n')
     other = tmp_path / "other.toml"
     other.write_text(mine.read_text().replace("12", "24"))
-    done = run(mine, other, "--minutes", 0.3, "--every", 0.03, "--pictures", 50, "--output", tmp_path / "hour",
+    done = run(mine, other, "--minutes", 4, "--every", 0.03, "--pictures", 50, "--output", tmp_path / "hour",
                "--augment", "none")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     with open(tmp_path / "hour" / "first_hour.csv", newline="") as file:
