@@ -61,7 +61,7 @@ def measure(recipe: str, output: Path, pictures: Pictures) -> list[dict]:
 def main(words: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", default=["cifar10-best", "cifar10-reference"],
+    parser.add_argument("--recipes", nargs="+", default=["cifar10-best", "cifar10-reference"],
                         help="default: cifar10-best cifar10-reference")
     parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
     parser.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints (default: 5)")

@@ -18,8 +18,8 @@ def test_two_recipes_side_by_side(tmp_path):
     mine.write_text('data = "emoji"\nemb_dim = 12\nnum_layers = 1\nbatch_size = 32\nepochs = 5\n')
     other = tmp_path / "other.toml"
     other.write_text(mine.read_text().replace("12", "24"))
-    done = run(mine, other, "--minutes", 4, "--every", 0.03, "--pictures", 50, "--output", tmp_path / "hour",
-               "--augment", "none")  # fmt: skip
+    done = run("--recipes", mine, other, "--minutes", 4, "--every", 0.03, "--pictures", 50, "--output", tmp_path / "hour",
+               "--augment", "none")
     assert done.returncode == 0, done.stdout + done.stderr
     with open(tmp_path / "hour" / "first_hour.csv", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -28,13 +28,12 @@ def test_two_recipes_side_by_side(tmp_path):
         seen, minutes = ([float(line[name]) for line in found] for name in ("pictures_seen", "minutes"))
         assert len(found) >= 2 and seen == sorted(set(seen)) and minutes == sorted(minutes)
         assert all(0 <= float(line["val_accuracy"]) <= 1 for line in found)
-    assert '"augment": "none"' in (
-        tmp_path / "hour" / "mine" / "recipe.json").read_text()
-    again = run(mine, "--output", tmp_path / "hour")
+    assert '"augment": "none"' in (tmp_path / "hour" / "mine" / "recipe.json").read_text()
+    again = run("--recipes", mine, "--output", tmp_path / "hour")
     assert again.returncode == 2 and "is there already: move it away" in again.stderr
 
 
 def test_a_run_that_fails_says_why(tmp_path):
-    done = run("emoji", "--minutes", 0.3, "--output", tmp_path / "hour", "--num-heads", 7)
+    done = run("--recipes", "emoji", "--minutes", 0.3, "--output", tmp_path / "hour", "--num-heads", 7)
     assert done.returncode == 1 and "left no checkpoint" in done.stderr
     assert "not divisible by num_heads 7" in done.stderr

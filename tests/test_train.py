@@ -691,9 +691,18 @@ def test_a_compiler_is_needed_to_compile(tmp_path, capsys, monkeypatch):
     assert "--compile needs a C++ compiler" in capsys.readouterr().err
 
 
-def test_every_recipe_that_the_help_names_is_there():
-    for name in re.findall(r"--recipe (\S+)", build_parser().epilog):
-        assert Recipe(**read_recipe(name))
+@pytest.mark.parametrize("text", [build_parser().epilog, (RECIPES.parent / "README.md").read_text(encoding="utf-8")],
+                         ids=["help", "README"])  # fmt: skip
+def test_the_example_commands_can_be_given(text):
+    """Their options exist, their recipes are there, and they make a model."""
+    commands = re.findall(r"^ *(?:python|torchrun .+?) -m vit_from_scratch\.train ([^#\n]+)", text, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        if command.strip() != "--help":
+            options = vars(build_parser().parse_args(command.split()))
+            changes = {field.name: options[field.name] for field in fields(Recipe) if field.name in options}
+            recipe = Recipe(**(read_recipe(options["recipe"]) if options["recipe"] else {}) | changes)
+            assert recipe.vit_config(num_classes=2).image_size == ((64, 64) if "64" in command else (32, 32))
 
 
 def test_one_class_is_no_task(folder, tmp_path, capsys):
