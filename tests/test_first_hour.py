@@ -18,8 +18,8 @@ def test_two_recipes_side_by_side(tmp_path):
     mine.write_text('data = "emoji"\nemb_dim = 12\nnum_layers = 1\nbatch_size = 32\nepochs = 5\n')
     other = tmp_path / "other.toml"
     other.write_text(mine.read_text().replace("12", "24"))
-    done = run("--recipes", mine, other, "--minutes", 4, "--every", 0.03, "--pictures", 50, "--output", tmp_path / "hour",
-               "--augment", "none")
+    done = run("--recipes", mine, other, "--minutes", 4, "--every", 0.03, "--pictures", 50, "--augment", "none",
+               "--output", tmp_path / "hour")
     assert done.returncode == 0, done.stdout + done.stderr
     with open(tmp_path / "hour" / "first_hour.csv", newline="") as file:
         lines = list(csv.DictReader(file))
