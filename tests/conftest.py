@@ -1,5 +1,6 @@
 """What several test files share: tiny configs, tiny loaders, and one way to check an error message."""
 
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.data import EmojiDataset, load_emoji
 
 ROOT = Path(__file__).resolve().parents[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 torch.set_num_threads(1)  # models this small only lose by more, and lose much on a busy machine
 
 
