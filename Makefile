@@ -7,8 +7,10 @@ else
 BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
+# How idle OpenMP threads wait, here and in the kernels of run_series.py: asleep, so that they take no time from others.
+export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install run test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
+.PHONY: help install run check test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +33,11 @@ $(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
 run: install ## run the series, from the first lesson to the last; the results are in build/
 	$(PY) scripts/run_series.py
 
+check: install ## lint, package and outputs in step with the lessons, links, fast tests: in a minute and a half
+	$(PY) -m ruff check .
+	$(PY) scripts/export.py --check
+	$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow" tests
+
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
@@ -46,11 +53,12 @@ exercises: install $(VENV)/classroom-installed ## for teachers: make the student
 grade: install $(VENV)/classroom-installed ## for teachers: make grade SUBMISSIONS=folder writes grades and feedback beside it
 	$(PY) scripts/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
 
-export: install ## write the package from the lessons
+export: install ## write the package from the lessons, and remove from them what an editor has left
 	$(PY) scripts/export.py
+	$(PY) scripts/run_series.py --clean
 
-save: install ## run the series afresh and save its outputs in the notebooks
-	$(PY) scripts/run_series.py --fresh --save
+save: install ## run the series afresh and save its outputs in the notebooks; LESSON="03 07": only these lessons
+	$(PY) scripts/run_series.py --fresh --save $(LESSON)
 
 bench-train: install ## lesson 06's model over 3 seeds: time and accuracies
 	$(PY) scripts/bench_train.py
