@@ -7,10 +7,10 @@ else
 BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
-# How idle OpenMP threads wait, here and in the kernels of run_series.py: asleep, so that they take no time from others.
+# How idle OpenMP threads wait, here and in run_series.py's kernels: asleep, not spinning. make bench-threads compares.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install run check test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
+.PHONY: help install run check test lab exercises grade export save bench bench-generate bench-train bench-captioner bench-threads clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -72,6 +72,9 @@ bench: install $(VENV)/peers-installed ## our ViT's time and memory against othe
 
 bench-generate: install ## how long a GPT takes for a token, with the KV cache and without
 	$(PY) scripts/bench_generate.py
+
+bench-threads: install ## how long a training step takes as OpenMP's threads wait, alone and beside a busy program
+	$(PY) scripts/bench_threads.py
 
 clean: ## remove what the series made (build/); the virtual environment stays
 	$(PYTHON) -c "import shutil; shutil.rmtree('build', ignore_errors=True)"
