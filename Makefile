@@ -10,7 +10,7 @@ PY := $(BIN)/python
 # How idle OpenMP threads wait, here and in run_series.py's kernels: asleep, not spinning. make bench-threads compares.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help install run check test lab exercises grade export save bench bench-generate bench-train bench-captioner bench-threads clean
+.PHONY: help install run check test hooks lab exercises grade export save bench bench-generate bench-train bench-captioner bench-threads clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,7 @@ run: install ## run the series, from the first lesson to the last; the results a
 check: install ## lint, package and outputs in step with the lessons, links, fast tests: in a minute and a half
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
+	@# the type checker goes here
 	$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow" tests
 
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
@@ -43,6 +44,10 @@ test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check
 	$(PY) scripts/export.py --check
 	$(PY) -m pytest -n 2 --dist loadfile tests
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
+
+hooks: install ## for maintainers: let git run .github/hooks/pre-commit, and merge notebooks by cells
+	git config core.hooksPath .github/hooks
+	git config merge.jupyternotebook.driver "$(BIN)/nbdev-merge %O %A %B %P"
 
 lab: install ## open JupyterLab at the first lesson
 	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb
