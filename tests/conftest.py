@@ -1,8 +1,11 @@
 """What several test files share: tiny configs, tiny loaders, and one way to check an error message."""
 
+import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small only lose by more, here and in programs under test
 
 import pytest
 import torch
@@ -13,7 +16,13 @@ from vit_from_scratch.data import EmojiDataset, load_emoji
 
 ROOT = Path(__file__).resolve().parents[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
-torch.set_num_threads(1)  # models this small only lose by more, and lose much on a busy machine
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m "not slow"` imports no file that is slow as a whole: it may need what only `make test` installs."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.slow\n" in collection_path.read_text(encoding="utf-8") else None
 
 
 @pytest.fixture(autouse=True)

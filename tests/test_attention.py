@@ -291,6 +291,7 @@ def test_linear_by_either_library_is_nn_linear(seeded, monkeypatch, shape, dtype
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capabilities, expected", [
     ("lambda: {'sse4a': True}", torch.backends.mkldnn.is_available()), ("lambda: {'sse4a': False}", False),
     ("dict", False),  # a processor of another kind

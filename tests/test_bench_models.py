@@ -14,6 +14,7 @@ from vit_from_scratch.model import ViTModel
 sys.path.insert(0, str(ROOT / "scripts"))
 import bench_models as bench
 
+pytestmark = pytest.mark.slow
 TINY = bench.QUICK_SHAPES["quick"]
 
 

@@ -85,6 +85,7 @@ def test_the_temperature_stays_above_a_hundredth(twin):
     assert twin.log_scale.grad != 0  # and can come back down
 
 
+@pytest.mark.slow
 def test_towers_learn_which_belongs_to_which(twin):
     """Three colours in shades, until each text finds its own."""
     colours = torch.eye(3)[:, :, None, None] * 2 - 1

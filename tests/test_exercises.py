@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 matplotlib.use("Agg")
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 SOURCES = {path.stem: path for path in sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))}

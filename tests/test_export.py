@@ -110,6 +110,7 @@ def test_a_module_says_where_it_comes_from(rendered):
 # ---- the command, on a copy ----
 
 
+@pytest.mark.slow
 def test_exporting_twice_changes_nothing(copied, monkeypatch):
     assert command(copied, monkeypatch) == 0
     once = snapshot(copied.PACKAGE)

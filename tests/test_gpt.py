@@ -5,7 +5,6 @@ import random
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import save_file
 from torch import nn
 
@@ -525,6 +524,7 @@ def fresh() -> GPTModel:
 QUICK = {"learning_rate": 1e-2, "warmup_steps": 5, "progress": False}
 
 
+@pytest.mark.slow
 def test_it_learns_to_count(fresh):
     losses = fit(fresh, counting_up(fresh), 200, **QUICK)
     assert len(losses) == 200 and losses[-1] < 0.6 < 3 < losses[0]  # with dropout
@@ -532,6 +532,7 @@ def test_it_learns_to_count(fresh):
     assert fresh.out.weight is fresh.token_embedding.weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted_at", [7, 10, 13])
 def test_a_resumed_run_equals_an_uninterrupted_one(fresh, tmp_path, interrupted_at):
     twin, file = copy.deepcopy(fresh), tmp_path / "fit.pt"
@@ -622,6 +623,7 @@ def test_a_loss_that_is_no_number_ends_it(fresh, refuses):
         fit(fresh, lambda step: counting_up(fresh)(step) * (float("nan") if step == 2 else 1), 5, **QUICK)
 
 
+@pytest.mark.slow
 def test_train_on_scenes_and_scene_gpt(tmp_path, monkeypatch, capsys):
     """The lesson's run, cut short; what it says is the lesson's matter."""
     drawn, real_fit, real_draw = [], written.fit, written.draw_scene
@@ -640,6 +642,7 @@ def test_train_on_scenes_and_scene_gpt(tmp_path, monkeypatch, capsys):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_train_on_scenes_depends_on_its_seed_alone(tmp_path, monkeypatch):
     real_fit = written.fit
     monkeypatch.setattr(written, "fit", lambda model, loss_at, steps, **options: real_fit(model, loss_at, 2, **options))
@@ -665,20 +668,26 @@ def test_the_model_goes_where_fit_works(fresh, monkeypatch):
 # ---- GPT-2 ----
 
 
-def their_gpt2(**options) -> transformers.GPT2LMHeadModel:
+beside_theirs = pytest.mark.slow  # Hugging Face's library takes seconds to import, and only `make test` installs it
+
+
+def their_gpt2(**options) -> nn.Module:
     """A small one, every weight drawn anew: fresh norms and biases would hide a swap."""
+    import transformers
+
     options = {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 101, "n_positions": 20} | options
     return shaken(transformers.GPT2LMHeadModel(transformers.GPT2Config(**options)))
 
 
 @torch.no_grad()
-def assert_the_same(ours: GPTModel, theirs: transformers.GPT2LMHeadModel, atol: float = 1e-5) -> None:
+def assert_the_same(ours: GPTModel, theirs: nn.Module, atol: float = 1e-5) -> None:
     tokens = torch.randint(theirs.config.vocab_size, (3, theirs.config.n_positions))
     expected = theirs(tokens).logits
     assert expected.std() > 0.3 and not ours.training
     torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=atol)
 
 
+@beside_theirs
 @pytest.mark.parametrize(
     "options",
     [{}, {"n_head": 4}, {"activation_function": "gelu"}, {"n_inner": 96}, {"layer_norm_epsilon": 1e-2},
@@ -692,11 +701,13 @@ def test_our_gpt_is_gpt2(options):
     assert (ours.out.weight is ours.token_embedding.weight) == options.get("tie_word_embeddings", True)
 
 
+@beside_theirs
 def test_it_is_as_close_in_float64():
     theirs = their_gpt2().double()
     assert_the_same(from_gpt2(theirs), theirs, atol=1e-12)
 
 
+@beside_theirs
 def test_the_answer_is_only_the_same_with_every_weight_in_its_place():
     theirs = their_gpt2()
     ours, block = from_gpt2(theirs), theirs.transformer.h[1]
@@ -705,6 +716,7 @@ def test_the_answer_is_only_the_same_with_every_weight_in_its_place():
         assert_the_same(ours, theirs)
 
 
+@beside_theirs
 def test_the_tanh_matters():
     theirs = their_gpt2()
     ours = from_gpt2(theirs)
@@ -714,6 +726,7 @@ def test_the_tanh_matters():
         assert_the_same(exact.eval(), theirs)
 
 
+@beside_theirs
 def test_state_dicts_and_files_are_read_too(tmp_path):
     theirs = their_gpt2(n_head=1)
     state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
@@ -728,6 +741,7 @@ def test_state_dicts_and_files_are_read_too(tmp_path):
     assert_the_same(from_gpt2(theirs.transformer), theirs)
 
 
+@beside_theirs
 def test_cached_generation_of_gpt2_equals_theirs():
     theirs = their_gpt2()
     prompt = torch.tensor([[5, 17, 80]])
@@ -736,6 +750,7 @@ def test_cached_generation_of_gpt2_equals_theirs():
     assert torch.equal(generate(from_gpt2(theirs), prompt, 12), expected)
 
 
+@beside_theirs
 def test_a_config_is_checked(refuses):
     theirs = their_gpt2()
     config = from_gpt2(theirs).config
@@ -752,6 +767,7 @@ def changed(state: dict, name: str, tensor: torch.Tensor | None) -> dict:
     return {key: value for key, value in (state | {name: tensor}).items() if value is not None}
 
 
+@beside_theirs
 @pytest.mark.parametrize(
     ("name", "tensor", "parts"),
     [
@@ -771,6 +787,7 @@ def test_weights_that_are_not_gpt2s_are_refused(refuses, name, tensor, parts):
         from_gpt2(changed(their_gpt2().state_dict(), name, tensor), num_heads=2)
 
 
+@beside_theirs
 def test_other_sources_are_refused(refuses, tiny, tmp_path):
     with refuses(ValueError, "no GPT-2", "cls_token"):
         from_gpt2(ViTModel(tiny))

@@ -44,6 +44,7 @@ from vit_from_scratch.train import (
 )  # fmt: skip
 from vit_from_scratch.training import load_checkpoint, read_checkpoint
 
+pytestmark = pytest.mark.slow
 ALONE = World(0, 1, torch.device("cpu"))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks, which Windows can't")
 

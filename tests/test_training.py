@@ -68,6 +68,7 @@ def measured(history) -> dict:
 # ---- learning ----
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned_by_heart(tiny):
     images, labels = torch.randn(8, 3, 8, 8), torch.arange(8) % 3
     batch = DataLoader(TensorDataset(images, labels), batch_size=8)
@@ -95,6 +96,7 @@ def test_the_loss_is_a_mean_over_pictures_not_over_batches(tiny, loaders, label_
     assert run(model, loaders, config).train_loss[0] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything_after_the_weights(tiny, loaders):
     def history(seed):
         torch.manual_seed(0)
@@ -141,6 +143,7 @@ def interrupt_at(call: int):
     return augment_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 3, 6, 7, 11], ids=lambda call: f"epoch {call // 3 + 1}, batch {call % 3 + 1}")
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tiny, loaders, tmp_path, call):
     """Three batches an epoch, shuffled, augmented, with dropout."""

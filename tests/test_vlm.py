@@ -347,6 +347,7 @@ def test_a_path_a_string_and_a_pil_picture_say_the_same(files):
     assert [said, said] == caption(model, [path, Image.open(path)], max_new_tokens=6)
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_shrunk_and_a_bomb_refused(tmp_path, monkeypatch, refuses):
     path = tmp_path / "huge.png"
     Image.new("RGB", (3000, 2000), "red").save(path)
@@ -475,6 +476,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, tiny, refuses):
         load_checkpoint(tmp_path / "model.pt")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(tmp_path, images):
     """Lesson 10 trains with `fit`: half, and the rest from the checkpoint, is the same as all at once."""
 
@@ -584,6 +586,7 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
         assert exit_code == 2 and out == "" and part in err and len(err.splitlines()) == 1, err
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program(trained, files):
     command = [sys.executable, "-m", "vit_from_scratch.vlm"]
     options = ["--image", str(files["rgb.png"]), "--checkpoint", str(trained), "--max-new-tokens", "5"]
