@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from . import training
-from .data import DATA_DIR
+from .paths import BUILD
 from .scenes import draw_scene
 from .tokenizer import Tokenizer
 
@@ -107,7 +107,7 @@ def fit(model: nn.Module, loss_at: Callable[[int], torch.Tensor], steps: int, *,
     return losses
 
 # %% ../notebooks/09_gpt_decoder.ipynb #09-057
-SCENE_GPT_CHECKPOINT = DATA_DIR.parent / "build" / "checkpoints" / "gpt_scenes.pt"
+SCENE_GPT_CHECKPOINT = BUILD / "checkpoints" / "gpt_scenes.pt"
 
 
 def train_on_scenes(
