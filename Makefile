@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-.PHONY: help install run test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
+.PHONY: help install run types test lab exercises grade export save bench bench-generate bench-train bench-captioner clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,9 +31,13 @@ $(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
 run: install ## run the series, from the first lesson to the last; the results are in build/
 	$(PY) scripts/run_series.py
 
+types: install ## check the package's type annotations
+	$(PY) -m mypy
+
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
+	$(PY) -m mypy
 	$(PY) -m pytest -n 2 --dist loadfile tests
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
 

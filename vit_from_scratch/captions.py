@@ -88,7 +88,7 @@ class ScenePainter:
             return [(scene.thing, rng.randrange(0, CELL + 1, STEP), rng.randrange(0, CELL + 1, STEP), 2 * CELL)]
         upright = rng.random() < 0.5 if scene.relation is None else "to the" in scene.relation  # a column, not a row
         cells = sorted(rng.sample(range(3), scene.count))  # which of the row's (or column's) three
-        if scene.relation is None:
+        if scene.landmark is None:
             edge = rng.randrange(0, 2 * CELL + 1, STEP)
             placed = [(scene.thing, edge, CELL * cell, CELL) for cell in cells]
         else:  # the landmark is beside at least one of them, or it would stand across: above *and* to the left
@@ -118,7 +118,7 @@ class ScenePainter:
         for number, scene in enumerate(scenes):
             artist = rng.choice(self.artists)
             for thing, left, top, side in self.layout(scene, rng):
-                x, y, size, angle = left + side / 2, top + side / 2, side, 0.0
+                x, y, size, angle = left + side / 2, top + side / 2, float(side), 0.0
                 stretch, mirror, tint = 1.0, 1.0, [1.0, 1.0, 1.0]
                 if augment:
                     artist = rng.choice(self.artists)
@@ -219,7 +219,7 @@ def read_captions(path: str | os.PathLike) -> dict[str, list[str]]:
                     raise ValueError(f"{path}, line {number}, is not a picture and its caption; expected "
                                      "`1.jpg#0<tab>a dog runs`, or a first line `image,caption` and `1.jpg,a dog runs`")
                 pairs.append((row[0] if is_table else row[0].rsplit("#", 1)[0], row[1]))
-    captions = {}
+    captions: dict[str, list[str]] = {}
     for name, caption in pairs:
         if str(caption).strip():
             captions.setdefault(str(name).strip(), []).append(str(caption).strip())

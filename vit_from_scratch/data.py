@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
-from torch.utils.data import DataLoader, Dataset, random_split
+from torch.utils.data import DataLoader, Dataset, Subset, random_split
 from torchvision import datasets
 from torchvision.transforms import v2
 
@@ -137,11 +137,10 @@ def make_loaders(*parts: Dataset, batch_size: int = 128, num_workers: int = 0) -
     Raises:
         ValueError: a dataset is empty.
     """
-    if not all(len(part) for part in parts):
-        raise ValueError(f"the datasets have {', '.join(str(len(part)) for part in parts)} pictures; "
-                         "expected at least one in each")
-    options = {"batch_size": batch_size, "num_workers": num_workers}
-    return [DataLoader(part, shuffle=i == 0, **options) for i, part in enumerate(parts)]
+    sizes = [len(part) for part in parts]  # type: ignore[arg-type]
+    if not all(sizes):
+        raise ValueError(f"the datasets have {', '.join(map(str, sizes))} pictures; expected at least one in each")
+    return [DataLoader(part, batch_size, shuffle=i == 0, num_workers=num_workers) for i, part in enumerate(parts)]
 
 # %% ../notebooks/00_the_pictures.ipynb #00-077
 def resize_and_normalize(image_size: int | tuple[int, int]) -> v2.Compose:
@@ -177,17 +176,18 @@ def image_folder(path: str | os.PathLike, image_size: int | tuple[int, int] = 32
                                 f"{str(error).splitlines()[0]}") from None
 
 # %% ../notebooks/00_the_pictures.ipynb #00-083
-def split_off(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> list[Dataset]:
+def split_off(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> list[Subset]:
     """Split a dataset at random into [the rest, a `fraction` held out]; the same `seed` gives the same split.
 
     Raises:
         ValueError: one of the two would be empty.
     """
-    held_out = round(fraction * len(dataset))
-    if not 0 < held_out < len(dataset):
-        raise ValueError(f"fraction {fraction} of {len(dataset)} pictures is {held_out}; expected pictures on both "
+    size = len(dataset)  # type: ignore[arg-type]
+    held_out = round(fraction * size)
+    if not 0 < held_out < size:
+        raise ValueError(f"fraction {fraction} of {size} pictures is {held_out}; expected pictures on both "
                          "sides: use another fraction, or more pictures")
-    return random_split(dataset, [len(dataset) - held_out, held_out], torch.Generator().manual_seed(seed))
+    return random_split(dataset, [size - held_out, held_out], torch.Generator().manual_seed(seed))
 
 # %% ../notebooks/00_the_pictures.ipynb #00-086
 def cifar10(root: str | os.PathLike, train: bool = True, download: bool = False) -> datasets.CIFAR10:

@@ -84,14 +84,14 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
         raise ValueError("tokens and attention_mask have to be tensors (b, n), the mask of bool: "
                          "use tokenizer.pad_batch(lists, side='left')")
     if hasattr(model, "check_length"):
-        model.check_length(tokens.shape[1] + max_new_tokens)
+        model.check_length(tokens.shape[1] + max_new_tokens)  # type: ignore[operator]
     if attention_mask is not None and not attention_mask[:, -1].all():
         raise ValueError("attention_mask is False in the last column: prompts are continued at their right end, so pad "
                          "them with pad_batch(lists, side='left')")
     device = next(model.parameters()).device
     tokens = tokens.to(device)
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    caches = model.new_caches(tokens.shape[1] + max_new_tokens) if use_cache else None
+    caches = model.new_caches(tokens.shape[1] + max_new_tokens) if use_cache else None  # type: ignore[operator]
     stopped = torch.zeros(len(tokens), dtype=torch.bool, device=device)
     was_training = model.training
     model.eval()

@@ -64,7 +64,8 @@ class KVCache:
 
     def __init__(self, max_length: int):
         self.max_length, self.length = max_length, 0
-        self.keys = self.values = None
+        self.keys: torch.Tensor | None = None  # (b, h, max_length, d_head), made when the first ones come
+        self.values: torch.Tensor | None = None
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep those of n new tokens, each (b, h, n, d_head), and give those of all m so far, (b, h, m, d_head).
@@ -76,7 +77,7 @@ class KVCache:
         if self.length + n > self.max_length:
             raise ValueError(f"the cache holds {self.length} tokens and has room for {self.max_length}; {n} more came: "
                              "make it larger with new_caches(max_length)")
-        if self.keys is None:
+        if self.keys is None or self.values is None:
             self.keys, self.values = (keys.new_empty(b, h, self.max_length, d_head) for _ in range(2))
         elif len(self.keys) != b:
             raise ValueError(f"the cache holds {len(self.keys)} texts, and {b} came: a cache is for one batch only")

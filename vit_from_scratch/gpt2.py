@@ -9,7 +9,6 @@ __all__ = ['GPT2_NAMES', 'translate_gpt2', 'from_gpt2']
 import re
 
 import torch
-from torch import nn
 
 from . import training
 from .gpt import GPTConfig, GPTModel
@@ -52,7 +51,7 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
         ValueError: another architecture or activation; keys or shapes that don't fit; the keys or fields are named.
     """
     weights, facts = translate_gpt2(read_weights(source)), {}
-    if isinstance(source, nn.Module) and hasattr(source, "config"):
+    if hasattr(source, "config"):
         facts = source.config.to_dict()
     activation = {"gelu_new": "gelu_tanh", "gelu": "gelu"}.get(facts.get("activation_function", "gelu_new"))
     if activation is None or facts.get("scale_attn_by_inverse_layer_idx") or not facts.get("scale_attn_weights", True):

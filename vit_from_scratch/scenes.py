@@ -72,7 +72,7 @@ class Scene:
     def caption(self) -> str:
         """Such as "two cats to the left of a house"."""
         what = with_article(self.thing) if self.count == 1 else f"{COUNTS[self.count - 1]} {THINGS[self.thing]}"
-        return what if self.relation is None else f"{what} {self.relation} {with_article(self.landmark)}"
+        return what if self.landmark is None else f"{what} {self.relation} {with_article(self.landmark)}"
 
     @classmethod
     def parse(cls, text: str) -> "Scene | None":

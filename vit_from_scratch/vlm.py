@@ -32,6 +32,7 @@ from .generation import generate
 from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
 from .model import ViTModel
+from .patches import to_pair
 from .paths import BUILD
 from .pretrained import replace_head, resize_model, resize_position_embedding
 from .scene_gpt import fit, scene_gpt
@@ -49,12 +50,12 @@ def resize_patch_embedding(model: ViTModel, factor: int) -> ViTModel:
     Raises:
         ValueError: the larger patches do not tile the picture.
     """
-    config = model.config.replace(patch_size=tuple(factor * side for side in model.config.patch_size))
+    config = model.config.replace(patch_size=tuple(factor * side for side in to_pair(model.config.patch_size)))
     copy = ViTModel(config).to(model.embeddings.cls_token)
-    grids = [vit.embeddings.patch_embedding.grid_size for vit in (model, copy)]
+    old, new = (vit.embeddings.patch_embedding.grid_size for vit in (model, copy))
     weights, kernel = model.state_dict(), "embeddings.patch_embedding.projection.weight"
     spread = weights[kernel].repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3) / factor**2
-    positions = resize_position_embedding(weights["embeddings.position_embedding"], *grids)
+    positions = resize_position_embedding(weights["embeddings.position_embedding"], old, new)
     copy.load_state_dict(weights | {kernel: spread, "embeddings.position_embedding": positions})
     return copy.train(model.training)
 
