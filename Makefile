@@ -36,12 +36,13 @@ run: install ## run the series, from the first lesson to the last; the results a
 check: install ## lint, package and outputs in step with the lessons, links, fast tests: in a minute and a half
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
-	@# the type checker goes here
+	$(PY) -m mypy
 	$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow" tests
 
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
+	$(PY) -m mypy
 	$(PY) -m pytest -n 2 --dist loadfile tests
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
 

@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from vit_from_scratch.data import normalize
-from vit_from_scratch.train import CACHE, Pictures, Recipe, load_pictures, read_recipe
+from vit_from_scratch.paths import CACHE
+from vit_from_scratch.train import Pictures, Recipe, load_pictures, read_recipe
 from vit_from_scratch.training import evaluate, load_checkpoint, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

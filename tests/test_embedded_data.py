@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vit_from_scratch.data import DATA_DIR, SPLITS, cut_sheet, load_emoji, read_picture
+from vit_from_scratch.data import SPLITS, cut_sheet, load_emoji, read_picture
+from vit_from_scratch.paths import DATA_DIR
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ARTISTS = sorted(path.stem for path in (DATA / "emoji").glob("*.png"))

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 from vit_from_scratch.model import ViTModel
+from vit_from_scratch.paths import RECIPES
 from vit_from_scratch.train import (
     AUGMENTS,
     MIXES,
-    RECIPES,
     Interrupted,
     Pictures,
     Recipe,
@@ -692,7 +692,8 @@ def test_a_compiler_is_needed_to_compile(tmp_path, capsys, monkeypatch):
     assert "--compile needs a C++ compiler" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", [build_parser().epilog, (RECIPES.parent / "README.md").read_text(encoding="utf-8")],
+@pytest.mark.parametrize("text", [build_parser().epilog,
+                                  (RECIPES.parents[1] / "README.md").read_text(encoding="utf-8")],
                          ids=["help", "README"])  # fmt: skip
 def test_the_example_commands_can_be_given(text):
     """Their options exist, their recipes are there, and they make a model."""

@@ -37,7 +37,7 @@ def attention_weights(
     """
     scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     if mask is None and causal:
-        mask = causal_mask(*scores.shape[-2:], device=scores.device)
+        mask = causal_mask(scores.shape[-2], scores.shape[-1], scores.device)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(dim=-1)

@@ -8,12 +8,17 @@ __all__ = ['CONFIGS', 'Config', 'ViTConfig']
 # %% ../notebooks/05_classifier.ipynb #05-002
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
 from .patches import Size, check_divisible, to_pair
 
 # %% ../notebooks/05_classifier.ipynb #05-008b
 class Config:
     """What every config can do: check its fields, become a dict for a file, and give a changed copy."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every config is a dataclass ...
+    emb_dim: int  # ... and these two are fields of those that call `check_heads`
+    num_heads: int
 
     def check(self, name: str, types, in_range, expected: str) -> None:
         """Raise a TypeError or ValueError that says what was `expected` of a field."""
@@ -79,7 +84,7 @@ class ViTConfig(Config):
     def __post_init__(self):
         for name in ("image_size", "patch_size"):  # kept as (height, width); frozen, so past its own __setattr__
             object.__setattr__(self, name, to_pair(getattr(self, name), name))
-        check_divisible(self.image_size, self.patch_size)
+        check_divisible(to_pair(self.image_size), to_pair(self.patch_size))
         for name in ("num_channels", "emb_dim", "num_layers", "num_heads"):
             self.check(name, int, lambda value: value >= 1, "a whole number, at least 1")
         self.check("num_classes", int, lambda value: value >= 0, "a whole number, at least 0")
@@ -95,7 +100,7 @@ class ViTConfig(Config):
     @property
     def num_patches(self) -> int:
         """n: how many patches tile the image, without the CLS token."""
-        (h, w), (ph, pw) = self.image_size, self.patch_size
+        (h, w), (ph, pw) = to_pair(self.image_size), to_pair(self.patch_size)
         return (h // ph) * (w // pw)
 
 # %% ../notebooks/05_classifier.ipynb #05-011

@@ -110,7 +110,7 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, num_layers: int, emb_dim: int, norm_eps: float = 1e-6, **block_options):
         super().__init__()
-        self.blocks = nn.ModuleList(
+        self.blocks: list[TransformerBlock] = nn.ModuleList(  # type: ignore[assignment]
             TransformerBlock(emb_dim, norm_eps=norm_eps, **block_options) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(emb_dim, eps=norm_eps)

@@ -102,7 +102,7 @@ def plot_attention(model: ViTModel, image: torch.Tensor, query: int = 0) -> plt.
         for head in range(num_heads):
             title = f"layer {layer}, head {head}\nat most {maps[layer, head].max():.0%}"
             overlay(axes[head, layer], image, maps[layer, head].reshape(rows, columns), mark, title)
-    figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if query else "Where CLS looks")
+    figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if mark else "Where CLS looks")
     return figure
 
 # %% ../notebooks/07_looking_inside.ipynb #07-028
@@ -238,7 +238,7 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window is {window}; expected an odd number of patches, such as 1 or 3")
     ph, pw = to_pair(patch_size, "patch_size")
-    check_divisible(tuple(image.shape[1:]), (ph, pw))
+    check_divisible((image.shape[1], image.shape[2]), (ph, pw))
     rows, columns = image.shape[1] // ph, image.shape[2] // pw
     reach = window // 2
     pictures = image.repeat(rows * columns + 1, 1, 1, 1)  # the last one stays whole
@@ -278,7 +278,8 @@ def nearest_neighbours(queries: torch.Tensor, gallery: torch.Tensor, k: int = 8)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery")
     similarities = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T
-    return tuple(similarities.topk(k, dim=1))
+    best, indices = similarities.topk(k, dim=1)
+    return best, indices
 
 # %% ../notebooks/07_looking_inside.ipynb #07-089
 def side_by_side(

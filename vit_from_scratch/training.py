@@ -25,8 +25,9 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from .config import CONFIGS, Config
-from .data import DATA_DIR, load_emoji, make_loaders
+from .data import load_emoji, make_loaders
 from .model import ViTModel
+from .paths import BUILD
 
 # %% ../notebooks/06_training.ipynb #06-010
 def augment(images: torch.Tensor) -> torch.Tensor:
@@ -349,7 +350,7 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
     return history
 
 # %% ../notebooks/06_training.ipynb #06-033a
-EMOJI_CHECKPOINT = DATA_DIR.parent / "build" / "checkpoints" / "vit_emoji.pt"
+EMOJI_CHECKPOINT = BUILD / "checkpoints" / "vit_emoji.pt"
 
 
 def train_on_emoji(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT, seed: int = 0) -> tuple[ViTModel, History]:

@@ -26,12 +26,14 @@ from torch.nn import functional as F
 from .attention import attention_weights, causal_mask
 from .captions import CANVAS, ScenePainter, fit_picture
 from .config import Config, ViTConfig
-from .data import DATA_DIR, read_picture
+from .data import read_picture
 from .encoder import FeedForward
 from .generation import generate
 from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
 from .model import ViTModel
+from .patches import to_pair
+from .paths import BUILD
 from .pretrained import replace_head, resize_model, resize_position_embedding
 from .scene_gpt import fit, scene_gpt
 from .scenes import draw_scene
@@ -48,12 +50,12 @@ def resize_patch_embedding(model: ViTModel, factor: int) -> ViTModel:
     Raises:
         ValueError: the larger patches do not tile the picture.
     """
-    config = model.config.replace(patch_size=tuple(factor * side for side in model.config.patch_size))
+    config = model.config.replace(patch_size=tuple(factor * side for side in to_pair(model.config.patch_size)))
     copy = ViTModel(config).to(model.embeddings.cls_token)
-    grids = [vit.embeddings.patch_embedding.grid_size for vit in (model, copy)]
+    old, new = (vit.embeddings.patch_embedding.grid_size for vit in (model, copy))
     weights, kernel = model.state_dict(), "embeddings.patch_embedding.projection.weight"
     spread = weights[kernel].repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3) / factor**2
-    positions = resize_position_embedding(weights["embeddings.position_embedding"], *grids)
+    positions = resize_position_embedding(weights["embeddings.position_embedding"], old, new)
     copy.load_state_dict(weights | {kernel: spread, "embeddings.position_embedding": positions})
     return copy.train(model.training)
 
@@ -317,7 +319,7 @@ def caption_loss(model: VisionLanguageModel, images: torch.Tensor, captions: Seq
 
 # %% ../notebooks/10_image_to_words.ipynb #10-049
 STEPS = 2300
-CAPTIONER_CHECKPOINT = DATA_DIR.parent / "build" / "checkpoints" / "captioner.pt"
+CAPTIONER_CHECKPOINT = BUILD / "checkpoints" / "captioner.pt"
 
 
 def new_captioner(seed: int = 0, **options) -> VisionLanguageModel:
@@ -459,7 +461,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vit_from_scratch.vlm", description="Say what is in a picture.")
     parser.add_argument("--image", nargs="+", required=True, metavar="FILE", help="one picture or several")
     parser.add_argument("--checkpoint", default=CAPTIONER_CHECKPOINT, metavar="FILE",
-                        help="a trained model (default: lesson 10's, build/checkpoints/captioner.pt)")
+                        help="a trained model (default: lesson 10's)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 says the likeliest; above, it samples")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="the longest caption")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
