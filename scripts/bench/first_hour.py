@@ -24,7 +24,7 @@ from vit_from_scratch.data import normalize
 from vit_from_scratch.train import CACHE, Pictures, Recipe, load_pictures, read_recipe
 from vit_from_scratch.training import evaluate, load_checkpoint, read_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
