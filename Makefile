@@ -22,8 +22,8 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(PY) -m pip install -r requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/installed').touch()"
 
-$(VENV)/peers-installed: requirements-peers.txt $(VENV)/installed
-	$(PY) -m pip install -r requirements-peers.txt
+$(VENV)/peers-installed: scripts/bench/requirements.txt $(VENV)/installed
+	$(PY) -m pip install -r scripts/bench/requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/peers-installed').touch()"
 
 $(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
@@ -67,17 +67,17 @@ save: install ## run the series afresh and save its outputs in the notebooks; LE
 	$(PY) scripts/run_series.py --fresh --save $(LESSON)
 
 bench-train: install ## lesson 06's model over 3 seeds: time and accuracies
-	$(PY) scripts/bench_train.py
+	$(PY) scripts/bench/train.py
 
 bench-captioner: install ## lesson 10's model over 3 seeds, then its four bridges: time and scores
-	$(PY) scripts/bench_captioner.py
-	$(PY) scripts/bench_captioner.py --bridges 4.5
+	$(PY) scripts/bench/captioner.py
+	$(PY) scripts/bench/captioner.py --bridges 4.5
 
 bench: install $(VENV)/peers-installed ## our ViT's time and memory against other people's, and against its matrix products alone
-	$(PY) scripts/bench_models.py
+	$(PY) scripts/bench/models.py
 
 bench-generate: install ## how long a GPT takes for a token, with the KV cache and without
-	$(PY) scripts/bench_generate.py
+	$(PY) scripts/bench/generate.py
 
 bench-threads: install ## how long a training step takes as OpenMP's threads wait, alone and beside a busy program
 	$(PY) scripts/bench_threads.py

@@ -1,6 +1,7 @@
 """The proof that our ViT is the ViT: other people's models and ours, with the same weights, answer the same.
 
-Weights and pictures are random, so nothing is fetched. The peers are in requirements-peers.txt; without one this fails.
+Weights and pictures are random, so nothing is fetched. The peers are in scripts/bench/requirements.txt; without one of
+them this fails.
 """
 
 import re

@@ -25,7 +25,7 @@ from vit_from_scratch.paths import CACHE
 from vit_from_scratch.train import Pictures, Recipe, load_pictures, read_recipe
 from vit_from_scratch.training import evaluate, load_checkpoint, read_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
