@@ -9,13 +9,12 @@ import argparse
 import base64
 import hashlib
 import html
-import os
 import sys
 import time
 from pathlib import Path
 
 import nbformat
-from export import PACKAGE, ROOT, lessons
+from export import PACKAGE, ROOT, lessons, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -87,14 +86,6 @@ def run(lesson: Path) -> nbformat.NotebookNode:
         cell.metadata.pop("execution", None)
     notebook.metadata = nbformat.from_dict(METADATA | {"seconds": round(time.perf_counter() - start)})
     return notebook
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
 
 
 def save(lesson: Path, notebook: nbformat.NotebookNode) -> None:
