@@ -24,8 +24,8 @@ $(VENV)/peers-installed: requirements-peers.txt $(VENV)/installed
 	$(PY) -m pip install -r requirements-peers.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/peers-installed').touch()"
 
-$(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
-	$(PY) -m pip install -r requirements-classroom.txt
+$(VENV)/classroom-installed: classroom/requirements.txt $(VENV)/installed
+	$(PY) -m pip install -r classroom/requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/classroom-installed').touch()"
 
 run: install ## run the series, from the first lesson to the last; the results are in build/
@@ -34,17 +34,17 @@ run: install ## run the series, from the first lesson to the last; the results a
 test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check that the package is in step, run the tests and every notebook
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
-	$(PY) -m pytest -n 2 --dist loadfile tests
+	$(PY) -m pytest -n 2 --dist loadfile
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
 
 lab: install ## open JupyterLab at the first lesson
 	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb
 
 exercises: install $(VENV)/classroom-installed ## for teachers: make the students' exercises in build/exercises/, and a zip
-	$(PY) scripts/exercises.py
+	$(PY) classroom/make.py
 
 grade: install $(VENV)/classroom-installed ## for teachers: make grade SUBMISSIONS=folder writes grades and feedback beside it
-	$(PY) scripts/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
+	$(PY) classroom/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
 
 export: install ## write the package from the lessons
 	$(PY) scripts/export.py

@@ -19,16 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from exercises import ROOT, SETTINGS, course_api, make_course, sources
+from make import ROOT, SETTINGS, course_api, make_course, sources, write
 from nbformat.v4 import new_markdown_cell
-from run_series import write
 from tqdm import tqdm
 
 try:
     from guarded import GuardedExecute, HideTests, mend
     from nbgrader.api import Gradebook, MissingEntry
 except ImportError:
-    raise SystemExit("nbgrader is not installed: pip install -r requirements-classroom.txt") from None
+    raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
 
 warnings.filterwarnings("ignore", module="nbgrader")  # its queries are older than SQLAlchemy 2.1
 KERNEL_OPTIONS = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
