@@ -1,7 +1,8 @@
 """Make the students' version of the exercises: build/exercises/release/, and a zip to hand out beside it.
 
 The sources in classroom/exercises/ have the solutions; nbgrader cuts them out, and the hidden tests with them. The zip
-has all that a student needs, also offline: the exercises, the lessons, the package, the pictures and the requirements.
+has all that a student needs, also offline: the exercises, the lessons and what they run, the package, the pictures and
+the requirements.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from pathlib import Path
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).parent)
 """
-HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.py", "data/**/*.*"]
+HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.py", "data/**/*.*", "recipes/*.*",
+              "scripts/export.py"]  # fmt: skip
 TO_LESSONS = re.compile(r"\]\((?:\.\./)+(?:notebooks/)?(?=\d\d_\w+\.ipynb)")  # a link, up to the name
 
 
@@ -67,6 +69,13 @@ def course_api(course: Path, **options):
     if tools not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = tools + os.pathsep + os.environ["PATH"]
     return NbGraderAPI(config=Config({"CourseDirectory": {"root": str(course)}, **options}))
+
+
+def is_foreign(course: Path) -> bool:
+    """Whether a folder holds something, and is no course that was begun here."""
+    settings = course / "nbgrader_config.py"
+    is_ours = settings.is_file() and settings.read_text(encoding="utf-8") == SETTINGS
+    return course.exists() and any(course.iterdir()) and not is_ours
 
 
 def make_course(api, course: Path, chosen: list[Path]) -> None:
@@ -130,10 +139,8 @@ def main() -> int:
     if arguments.save:
         save_outputs(chosen)
         return 0
-    settings = course / "nbgrader_config.py"
-    is_ours = settings.is_file() and settings.read_text(encoding="utf-8") == SETTINGS
     is_graded = any((course / name).exists() for name in ("graded.json", "submitted", "autograded"))
-    if course.exists() and any(course.iterdir()) and (is_graded or not is_ours):
+    if is_graded or is_foreign(course):
         parser.error(f"{course} holds something else, or a class that was graded; give an empty or a new folder")
     for old in (course / "source", course / "release", course / "gradebook.db"):
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)

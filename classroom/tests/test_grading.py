@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -104,6 +105,21 @@ def released(course) -> dict[str, nbformat.NotebookNode]:
     return {name: nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4) for name in NAMES}
 
 
+@pytest.fixture(scope="module")
+def unpacked(course, tmp_path_factory) -> tuple[Path, Callable[..., str]]:
+    """The zip's folder, and a way to run Python with the package that is in it: `run("-c", "print(1)")`."""
+    top = tmp_path_factory.mktemp("student") / "vit_exercises"
+    with zipfile.ZipFile(course / "vit_exercises.zip") as file:
+        file.extractall(top.parent)
+
+    def run(*words: str) -> str:
+        environment = {**TOOLS, "PYTHONPATH": str(top)}
+        return subprocess.run([sys.executable, *words], cwd=top, env=environment, check=True, text=True,
+                              stdout=subprocess.PIPE).stdout  # fmt: skip
+
+    return top, run
+
+
 def write_class(folder: Path, submissions: dict[str, nbformat.NotebookNode | str]) -> None:
     """Files as students hand them in, by their path: a notebook, or a text that is none."""
     for name, content in submissions.items():
@@ -192,10 +208,8 @@ def test_the_release_has_neither_solutions_nor_hidden_tests(released, name):
     assert all(cell.metadata.nbgrader.solution for cell in stubs) and len(stubs) >= 3
 
 
-def test_the_zip_has_all_that_a_student_needs(course, released, tmp_path):
-    with zipfile.ZipFile(course / "vit_exercises.zip") as file:
-        file.extractall(tmp_path)
-    top = tmp_path / "vit_exercises"
+def test_the_zip_has_all_that_a_student_needs(unpacked, released):
+    top, run = unpacked
     assert not list(top.rglob("wrong_answers")) and not list(top.rglob("tests"))
     assert "pip install" in (top / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
@@ -207,10 +221,17 @@ def test_the_zip_has_all_that_a_student_needs(course, released, tmp_path):
     for path in top.rglob("*.ipynb"):
         links = local_links(nbformat.read(path, as_version=4))
         assert [link for link in links if not (path.parent / link).is_file()] == [], path.name
-    code = "from vit_from_scratch.data import load_emoji; print(len(load_emoji('val')))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=top, env={**TOOLS, "PYTHONPATH": str(top)}, check=True,
-                          capture_output=True, text=True)  # fmt: skip
-    assert int(done.stdout) > 0
+    assert int(run("-c", "from vit_from_scratch.data import load_emoji; print(len(load_emoji('val')))")) > 0
+
+
+def test_the_lessons_run_in_the_zip_too(unpacked):
+    """What they take from the repository besides the package is there: the export, and the recipes."""
+    top, run = unpacked
+    text = "".join(path.read_text(encoding="utf-8") for path in (top / "notebooks").glob("*.ipynb"))
+    scripts = set(re.findall(r"%run \.\./(\S+)", text))
+    assert scripts and all((top / script).is_file() for script in scripts)
+    run("scripts/export.py", "--check")
+    run("-c", "from vit_from_scratch.train import read_recipe; read_recipe('emoji')")
 
 
 @pytest.mark.parametrize("name", NAMES)
