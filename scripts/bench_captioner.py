@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="of the lesson's recipe (default: the lesson's)")
     parser.add_argument("--every", type=int, default=0, metavar="N", help="scores after every N steps, too")
     parser.add_argument("--bridges", type=float, metavar="MINUTES",
-                        help="instead: early and late fusion, encoder frozen or not, so many minutes each, one seed")
+                        help="instead: both fusions, encoder frozen or not, so many minutes each, one seed")
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.steps < 1 or arguments.every < 0 or (arguments.bridges or 1) <= 0:
         parser.error("--seeds, --steps and --bridges must be above 0, --every at least 0")
@@ -73,7 +73,7 @@ def main() -> None:
     print(f"{'':37s}{'new combinations':^44s}{'unseen artist':^44s}")
     print(f"{'':22s}{'steps':>6s}{'minutes':>9s}" + "".join(f"{metric:>11s}" for metric in METRICS * 2))
     if arguments.bridges:
-        for fusion in ("early", "late"):
+        for fusion in ("prefix", "cross_attention"):
             for frozen in (False, True):
                 costs = []
                 for few in (5, 35, None):  # the first two say what thirty steps cost here

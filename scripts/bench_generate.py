@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from vit_from_scratch.gpt import GPTConfig, GPTModel, generate
+from vit_from_scratch.generation import generate
+from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.training import best_device
 
 LENGTHS = (16, 32, 64, 128, 256)

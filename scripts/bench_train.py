@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from vit_from_scratch.config import CONFIGS
 from vit_from_scratch.data import load_emoji, make_loaders
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.training import NineLooks, TrainingConfig, augment, best_device, evaluate, train
+from vit_from_scratch.training import ShiftTTA, TrainingConfig, augment, best_device, evaluate, train
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     tests = {split: DataLoader(load_emoji(split), batch_size=256) for split in ("val", "test_seen", "test_unseen")}
     where = f"{best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"{arguments.model}, {arguments.epochs} epochs, on {where}")
-    print(f"{'':15s}{'one look':^39s}{'nine looks':^39s}")
+    print(f"{'':15s}{'one view':^39s}{'shift TTA':^39s}")
     print(f"{'seed':>6s} {'minutes':>8s}" + "".join(f"{split:>13s}" for split in [*tests, *tests]))
     cutmix = v2.RandomApply([v2.CutMix(num_classes=8)], p=0.5)  # as in the lesson
     rows = []
@@ -38,7 +38,7 @@ def main() -> None:
         start = time.perf_counter()
         train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
         minutes = (time.perf_counter() - start) / 60
-        answers = [evaluate(look, loader) for look in (model, NineLooks(model)) for loader in tests.values()]
+        answers = [evaluate(look, loader) for look in (model, ShiftTTA(model)) for loader in tests.values()]
         rows.append([minutes, *(100 * answer.accuracy for answer in answers)])
         print(f"{seed:6d} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
     minutes, *accuracies = (statistics.mean(column) for column in zip(*rows, strict=True))

@@ -241,13 +241,13 @@ def test_there_is_a_cache_for_every_block():
 
 def test_gelu_is_exact_unless_asked_for_gpt_2s():
     x = torch.linspace(-4, 4, 12)[None, None]
-    exact, tanh = FeedForward(12, 24), FeedForward(12, 24, gelu="tanh")
+    exact, tanh = FeedForward(12, 24), FeedForward(12, 24, activation="gelu_tanh")
     tanh.load_state_dict(exact.state_dict())
     first, _, _, last, _ = exact.layers
     torch.testing.assert_close(exact(x), last(F.gelu(first(x))), rtol=0, atol=1e-6)
     torch.testing.assert_close(tanh(x), last(F.gelu(first(x), approximate="tanh")), rtol=0, atol=1e-6)
     assert not torch.equal(exact(x), tanh(x))
-    made = TransformerEncoder(2, 12, num_heads=3, gelu="tanh")
+    made = TransformerEncoder(2, 12, num_heads=3, activation="gelu_tanh")
     assert {module.approximate for module in made.modules() if isinstance(module, nn.GELU)} == {"tanh"}
 
 

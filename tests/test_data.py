@@ -19,16 +19,15 @@ from vit_from_scratch.data import (
     EmojiDataset,
     cifar10,
     cut_sheet,
-    denormalize,
     image_folder,
     load_emoji,
     make_loaders,
     normalize,
     read_picture,
     resize_and_normalize,
-    show_pictures,
     split_off,
 )
+from vit_from_scratch.plots import denormalize, show_pictures
 
 
 def noise(height: int = 32, width: int = 32, seed: int = 0) -> Image.Image:

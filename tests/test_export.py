@@ -138,7 +138,7 @@ def test_a_changed_lesson_is_noticed_then_exported(copied, monkeypatch, capsys):
 def test_a_module_edited_by_hand_or_lost_is_noticed_and_restored(copied, monkeypatch, edit):
     lesson = copied.ROOT / "notebooks" / LESSONS[0]
     assert command(copied, monkeypatch, lesson) == 0
-    (module,) = copied.render(lesson)
+    module, *_ = copied.render(lesson)
     text = (copied.PACKAGE / module).read_text(encoding="utf-8")
     edit(copied.PACKAGE / module)
     assert command(copied, monkeypatch, "--check", lesson) == 1

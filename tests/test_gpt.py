@@ -9,24 +9,17 @@ import transformers
 from safetensors.torch import save_file
 from torch import nn
 
-from vit_from_scratch import gpt, training
+from vit_from_scratch import scene_gpt as written
+from vit_from_scratch import training
 from vit_from_scratch.attention import causal_mask
 from vit_from_scratch.encoder import TransformerEncoder
-from vit_from_scratch.gpt import (
-    GPTConfig,
-    GPTModel,
-    KVCache,
-    Tokenizer,
-    choose_token,
-    fit,
-    from_gpt2,
-    generate,
-    next_token_loss,
-    scene_gpt,
-    train_on_scenes,
-)
+from vit_from_scratch.generation import generate, sample_token
+from vit_from_scratch.gpt import GPTConfig, GPTModel, KVCache, next_token_loss
+from vit_from_scratch.gpt2 import from_gpt2
 from vit_from_scratch.model import ViTModel
+from vit_from_scratch.scene_gpt import fit, scene_gpt, train_on_scenes
 from vit_from_scratch.scenes import is_held_out
+from vit_from_scratch.tokenizer import Tokenizer
 from vit_from_scratch.training import load_checkpoint, read_checkpoint, save_checkpoint
 
 CONFIG = GPTConfig(vocab_size=30, context_length=24, emb_dim=16, num_layers=2, num_heads=4)
@@ -133,7 +126,7 @@ def test_the_tokenizer_refuses_what_is_no_text(refuses):
         ({"vocab_size": 0}, ValueError), ({"context_length": -1}, ValueError), ({"emb_dim": 2.0}, TypeError),
         ({"num_layers": 0}, ValueError), ({"num_heads": True}, TypeError), ({"mlp_ratio": 0}, ValueError),
         ({"drop_rate": 1.0}, ValueError), ({"norm_eps": float("nan")}, ValueError), ({"tie_weights": 1}, TypeError),
-        ({"gelu": "relu"}, ValueError), ({"qkv_bias": None}, TypeError),
+        ({"activation": "relu"}, ValueError), ({"qkv_bias": None}, TypeError),
     ],
 )  # fmt: skip
 def test_the_config_refuses_nonsense(refuses, change, kind):
@@ -306,7 +299,7 @@ def test_the_cache_gives_what_it_was_given():
 
 def frequencies(logits, count: int = 20_000, **options) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    chosen = choose_token(torch.tensor(logits).expand(count, -1), generator=generator, **options)
+    chosen = sample_token(torch.tensor(logits).expand(count, -1), generator=generator, **options)
     return chosen.bincount(minlength=len(logits)) / count
 
 
@@ -352,7 +345,7 @@ def test_ties_do_not_let_more_than_k_in():
 def test_each_row_is_drawn_from_its_own_logits():
     logits = torch.full((3, 5), -100.0)
     logits[[0, 1, 2], [4, 0, 2]] = 0
-    assert choose_token(logits, temperature=1.0).tolist() == choose_token(logits).tolist() == [4, 0, 2]
+    assert sample_token(logits, temperature=1.0).tolist() == sample_token(logits).tolist() == [4, 0, 2]
 
 
 # ---- generating ----
@@ -631,16 +624,16 @@ def test_a_loss_that_is_no_number_ends_it(fresh, refuses):
 
 def test_train_on_scenes_and_scene_gpt(tmp_path, monkeypatch, capsys):
     """The lesson's run, cut short; what it says is the lesson's matter."""
-    drawn, real_fit, real_draw = [], gpt.fit, gpt.draw_scene
-    monkeypatch.setattr(gpt, "draw_scene", lambda rng: drawn.append(real_draw(rng)) or drawn[-1])
-    monkeypatch.setattr(gpt, "fit", lambda model, loss_at, steps, **options: real_fit(model, loss_at, 3, **options))
+    drawn, real_fit, real_draw = [], written.fit, written.draw_scene
+    monkeypatch.setattr(written, "draw_scene", lambda rng: drawn.append(real_draw(rng)) or drawn[-1])
+    monkeypatch.setattr(written, "fit", lambda model, loss_at, steps, **options: real_fit(model, loss_at, 3, **options))
     model, tokenizer = scene_gpt(tmp_path / "gpt.pt")
     assert "no gpt.pt yet" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["gpt.pt"]
     assert not any(scene.landmark and is_held_out(scene.thing, scene.landmark) for scene in drawn)
     text = "three light bulbs to the right of an elephant"
     assert min(tokenizer.encode(text)) >= tokenizer.first_word and tokenizer.decode(tokenizer.encode(text)) == text
-    monkeypatch.setattr(gpt, "train_on_scenes", None)  # from here on from the file
+    monkeypatch.setattr(written, "train_on_scenes", None)  # from here on from the file
     again, same_tokenizer = scene_gpt(tmp_path / "gpt.pt")
     assert same_tokenizer.words == tokenizer.words and not again.training
     assert (model.config.vocab_size, model.config.context_length) == (len(tokenizer), 32)
@@ -648,8 +641,8 @@ def test_train_on_scenes_and_scene_gpt(tmp_path, monkeypatch, capsys):
 
 
 def test_train_on_scenes_depends_on_its_seed_alone(tmp_path, monkeypatch):
-    real_fit = gpt.fit
-    monkeypatch.setattr(gpt, "fit", lambda model, loss_at, steps, **options: real_fit(model, loss_at, 2, **options))
+    real_fit = written.fit
+    monkeypatch.setattr(written, "fit", lambda model, loss_at, steps, **options: real_fit(model, loss_at, 2, **options))
     losses = [train_on_scenes(tmp_path / "gpt.pt", seed=seed)[2] for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
 
@@ -715,7 +708,7 @@ def test_the_answer_is_only_the_same_with_every_weight_in_its_place():
 def test_the_tanh_matters():
     theirs = their_gpt2()
     ours = from_gpt2(theirs)
-    exact = GPTModel(ours.config.replace(gelu="none"))
+    exact = GPTModel(ours.config.replace(activation="gelu"))
     exact.load_state_dict(ours.state_dict())
     with pytest.raises(AssertionError, match="not close"):
         assert_the_same(exact.eval(), theirs)
@@ -746,7 +739,8 @@ def test_cached_generation_of_gpt2_equals_theirs():
 def test_a_config_is_checked(refuses):
     theirs = their_gpt2()
     config = from_gpt2(theirs).config
-    assert config == GPTConfig(vocab_size=101, context_length=20, emb_dim=64, num_layers=2, num_heads=2, gelu="tanh")
+    assert config == GPTConfig(vocab_size=101, context_length=20, emb_dim=64, num_layers=2, num_heads=2,
+                               activation="gelu_tanh")
     assert from_gpt2(theirs.state_dict(), config.replace(drop_rate=0.1)).config == config.replace(drop_rate=0.1)
     with refuses(ValueError, "context_length 20 (here 30)"):
         from_gpt2(theirs, config.replace(context_length=30))

@@ -609,8 +609,8 @@ def test_half_a_classifier(refuses, model, part):
 
 
 def test_extra_keys_are_named(refuses, model):
-    state = to_layout(model, "timm") | {f"adapter.{i}": torch.zeros(1) for i in range(7)}
-    with refuses(ValueError, "without a place in our model (7)", "adapter.0, adapter.1", "adapter.4 and 2 more"):
+    state = to_layout(model, "timm") | {f"projector.{i}": torch.zeros(1) for i in range(7)}
+    with refuses(ValueError, "without a place in our model (7)", "projector.0, projector.1", "projector.4 and 2 more"):
         from_timm(state, num_heads=4)
     with pytest.raises(ValueError, match=r"and 2 more$"):  # no word of head=False, which would not help
         from_timm(state, num_heads=4)

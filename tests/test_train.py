@@ -31,13 +31,13 @@ from vit_from_scratch.train import (
     Run,
     World,
     build_parser,
-    crop,
     join_world,
     listen,
     load_pictures,
     main,
     make_optimizers,
     prepare,
+    random_crop_flip,
     read_recipe,
     seed_of,
     trivial_augment,
@@ -159,9 +159,9 @@ def test_no_cifar10(tmp_path):
 # --- augmentation
 
 
-def test_crop_shifts_mirrors_and_reflects(seeded):
+def test_random_crop_flip_shifts_mirrors_and_reflects(seeded):
     image = torch.arange(36).reshape(1, 1, 6, 6).expand(500, 1, 6, 6)
-    moved = crop(image, 2)
+    moved = random_crop_flip(image, 2)
     padded = torch.nn.functional.pad(image[:1].float(), (2, 2, 2, 2), mode="reflect")[0, 0].long()
     expected = {tuple(window.flatten().tolist()) for y in range(5) for x in range(5)
                 for window in (padded[y : y + 6, x : x + 6], padded[y : y + 6, x : x + 6].flip(1))}  # fmt: skip
@@ -169,9 +169,9 @@ def test_crop_shifts_mirrors_and_reflects(seeded):
     assert found == expected and len(found) == 50  # each of them, and no other
 
 
-def test_crop_leaves_the_channels_together(seeded):
+def test_random_crop_flip_leaves_the_channels_together(seeded):
     image = torch.randint(0, 256, (20, 1, 8, 6), dtype=torch.uint8).expand(20, 3, 8, 6)
-    moved = crop(image)
+    moved = random_crop_flip(image)
     assert moved.dtype == torch.uint8 and moved.shape == (20, 3, 8, 6)
     assert torch.equal(moved[:, 0], moved[:, 1]) and torch.equal(moved[:, 0], moved[:, 2])
 
@@ -191,16 +191,16 @@ def test_augmentations_give_normalized_floats(name, seeded):
 
 
 def test_trivial_augment_changes_groups_alike(seeded, monkeypatch):
-    monkeypatch.setattr("vit_from_scratch.train.crop", lambda images: images)
+    monkeypatch.setattr("vit_from_scratch.train.random_crop_flip", lambda images: images)
     images = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8).expand(40, 3, 16, 16)
     groups = trivial_augment(images, group=8).split(8)
     assert all(torch.equal(picture, group[0]) for group in groups for picture in group)
     assert len({group[0].numpy().tobytes() for group in groups}) > 1
 
 
-def test_crop_of_pictures_smaller_than_the_shift(seeded):
+def test_random_crop_flip_of_pictures_smaller_than_the_shift(seeded):
     images = torch.arange(6).reshape(1, 1, 2, 3).expand(50, 1, 2, 3)
-    assert set(crop(images).flatten().tolist()) == set(range(6))
+    assert set(random_crop_flip(images).flatten().tolist()) == set(range(6))
 
 
 @pytest.mark.parametrize("name", MIXES)
@@ -387,7 +387,7 @@ def test_the_seed_decides_what_is_drawn(recipe, parts, tmp_path):
         return run.step(torch.arange(8))[0].item()
 
     start = Run(recipe, parts, tmp_path, ALONE).model.state_dict()
-    for changes in ({"augment": "crop", "drop_rate": 0.0}, {"drop_rate": 0.3}):
+    for changes in ({"augment": "crop_flip", "drop_rate": 0.0}, {"drop_rate": 0.3}):
         assert first_loss(0, **changes) == first_loss(0, **changes) != first_loss(1, **changes)
     assert len({seed_of(*numbers) for numbers in [(0, 1), (1, 0), (0, 1, 0), (4096, 0), (2**31 - 1, 10**9, 1023)]}) == 5
 

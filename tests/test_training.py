@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.training import (
-    NineLooks,
+    ShiftTTA,
     TrainingConfig,
     augment,
     evaluate,
@@ -537,11 +537,11 @@ def test_augment_mirrors_about_half():
     assert 0.35 < mirrored.float().mean() < 0.65
 
 
-def test_nine_looks_is_the_mean_over_nine_windows(tiny):
+def test_shift_tta_is_the_mean_over_nine_windows(tiny):
     model = ViTModel(tiny).eval()
     images = torch.rand(2, 3, 8, 8) * 2 - 1
     with torch.no_grad():
-        result = NineLooks(model)(images)
+        result = ShiftTTA(model)(images)
         padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
         windows = [padded[..., y : y + 8, x : x + 8] for y in (0, 1, 2) for x in (0, 1, 2)]
         assert torch.equal(windows[4], images)

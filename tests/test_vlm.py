@@ -10,21 +10,24 @@ from PIL import Image
 
 from vit_from_scratch.attention import causal_mask
 from vit_from_scratch.config import ViTConfig
-from vit_from_scratch.gpt import GPTConfig, GPTModel, Tokenizer, fit, generate
+from vit_from_scratch.generation import generate
+from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
+from vit_from_scratch.scene_gpt import fit
+from vit_from_scratch.tokenizer import Tokenizer
 from vit_from_scratch.training import load_checkpoint, save_checkpoint
 from vit_from_scratch.vlm import (
     GatedCrossAttention,
+    Projector,
     VisionLanguageModel,
-    ViTAdapter,
     VLMConfig,
     caption,
     caption_loss,
     caption_targets,
-    enlarge_patches,
     main,
     plot_words,
     prefix_mask,
+    resize_patch_embedding,
     word_attention,
 )
 
@@ -32,19 +35,19 @@ WORDS = ("a", " a", " cat", " dog", " above", "two")
 K = 4  # image tokens of the tiny model
 
 
-def build(fusion: str = "early", adapter: str = "linear") -> VisionLanguageModel:
+def build(fusion: str = "prefix", projector: str = "linear") -> VisionLanguageModel:
     """The smallest that has everything, with every weight shaken, so that nothing is 0 or 1 by its start."""
     torch.manual_seed(0)
     vit = ViTConfig(image_size=8, patch_size=4, emb_dim=16, num_layers=2, num_heads=4, num_classes=0)
     gpt = GPTConfig(vocab_size=len(Tokenizer(WORDS)), context_length=12, emb_dim=24, num_layers=2, num_heads=3)
-    model = VisionLanguageModel(VLMConfig(vit=vit, gpt=gpt, words=WORDS, fusion=fusion, adapter=adapter))
+    model = VisionLanguageModel(VLMConfig(vit=vit, gpt=gpt, words=WORDS, fusion=fusion, projector=projector))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval()
 
 
-@pytest.fixture(params=["early", "late"])
+@pytest.fixture(params=["prefix", "cross_attention"])
 def model(request) -> VisionLanguageModel:
     return build(request.param)
 
@@ -86,12 +89,12 @@ def test_each_position_sees_the_picture_and_the_words_before_it(model, images):
         gradient = embedded.pop().grad[0].norm(dim=-1)
         assert (image_tokens.grad[0].norm(dim=-1) > 0).all()
         seen = (gradient > 0).tolist()
-        assert seen[-5:] == [i < position for i in range(5)]  # late fusion has a <bos> before them
-        assert seen[:-5] == [True] * (model.config.fusion == "late")
+        assert seen[-5:] == [i < position for i in range(5)]  # cross-attention has a <bos> before them
+        assert seen[:-5] == [True] * (model.config.fusion == "cross_attention")
 
 
 def test_the_picture_sees_all_of_itself_and_no_text():
-    model, images = build("early"), torch.rand(2, 3, 8, 8)
+    model, images = build("prefix"), torch.rand(2, 3, 8, 8)
     tokens = tokens_of(model, "a cat above", "a dog a")
     image_tokens = model.encode_images(images[:1]).detach().expand(2, -1, -1).clone().requires_grad_()
     kept = []
@@ -103,36 +106,36 @@ def test_the_picture_sees_all_of_itself_and_no_text():
     assert (image_tokens.grad[0].norm(dim=-1) > 0).all()
 
 
-def test_order_matters_to_the_adapter(images):
+def test_order_matters_to_the_projector(images):
     """The same patch at another place is another token, even if the ViT's feature were the same."""
-    adapter = ViTAdapter(16, 24, K)
+    projector = Projector(16, 24, K)
     same = torch.ones(1, K + 1, 16)
-    tokens = adapter(same)[0]
+    tokens = projector(same)[0]
     assert tokens.shape == (K, 24)
     assert all(not torch.allclose(tokens[0], other, atol=0.1) for other in tokens[1:])
 
 
-def test_the_adapter_leaves_cls_out():
-    adapter, features = ViTAdapter(16, 24, K), torch.randn(2, K + 1, 16)
+def test_the_projector_leaves_cls_out():
+    projector, features = Projector(16, 24, K), torch.randn(2, K + 1, 16)
     changed = features.clone()
     changed[:, 0] += 1
-    assert torch.equal(adapter(features), adapter(changed))
+    assert torch.equal(projector(features), projector(changed))
 
 
-def test_the_mlp_adapter_has_two_layers_and_a_bend():
-    linear, mlp = ViTAdapter(16, 24, K), ViTAdapter(16, 24, K, kind="mlp")
+def test_the_mlp_projector_has_two_layers_and_a_bend():
+    linear, mlp = Projector(16, 24, K), Projector(16, 24, K, kind="mlp")
     assert [type(layer).__name__ for layer in mlp.project] == ["Linear", "GELU", "Linear"]
-    for adapter, is_linear in ((linear, True), (mlp, False)):
+    for projector, is_linear in ((linear, True), (mlp, False)):
         ones, none = torch.ones(1, K + 1, 16), torch.zeros(1, K + 1, 16)
-        doubled = adapter(2 * ones) - adapter(none)
-        assert torch.allclose(doubled, 2 * (adapter(ones) - adapter(none)), atol=1e-4) == is_linear
+        doubled = projector(2 * ones) - projector(none)
+        assert torch.allclose(doubled, 2 * (projector(ones) - projector(none)), atol=1e-4) == is_linear
 
 
 # --- fusion ---
 
 
 def test_late_fusion_begins_as_the_gpt_alone(images):
-    model = build("late")
+    model = build("cross_attention")
     with torch.no_grad():
         for cross in model.cross_attentions:
             cross.gates.zero_()
@@ -170,8 +173,8 @@ def test_parts_are_copied_and_the_classifier_left_out(tiny):
     vit = ViTModel(tiny)
     tokenizer = Tokenizer(WORDS)
     gpt = GPTModel(GPTConfig(vocab_size=len(tokenizer), context_length=8, emb_dim=16, num_layers=1, num_heads=2))
-    model = VisionLanguageModel.from_parts(vit, gpt, tokenizer, fusion="late", adapter="mlp")
-    assert (model.config.fusion, model.config.adapter, model.config.vit.num_classes) == ("late", "mlp", 0)
+    model = VisionLanguageModel.from_parts(vit, gpt, tokenizer, fusion="cross_attention", projector="mlp")
+    assert (model.config.fusion, model.config.projector, model.config.vit.num_classes) == ("cross_attention", "mlp", 0)
     assert torch.equal(model.vit.embeddings.position_embedding, vit.embeddings.position_embedding)
     assert torch.equal(model.gpt.out.weight, gpt.out.weight)
     with torch.no_grad():
@@ -187,7 +190,7 @@ def test_a_frozen_encoder_stays_as_it_is(model, images):
     fit(model, lambda step: caption_loss(model, images, ["a cat", "a dog", "two cat"]), 3, progress=False)
     changed = {name for name, tensor in model.cpu().state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed and not any(name.startswith("vit.") for name in changed)
-    assert any(name.startswith("adapter.") for name in changed) and any(name.startswith("gpt.") for name in changed)
+    assert any(name.startswith("projector.") for name in changed) and any(name.startswith("gpt.") for name in changed)
 
 
 # --- the encoder's larger patches ---
@@ -197,7 +200,7 @@ def test_larger_patches_see_a_doubled_picture_as_before(tiny):
     vit = ViTModel(tiny.replace(image_size=(8, 16)))
     pictures = torch.rand(2, 3, 4, 8) * 2 - 1
     doubled = pictures.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)  # (2, 3, 8, 16)
-    large = enlarge_patches(vit, 2)
+    large = resize_patch_embedding(vit, 2)
     assert large.config == vit.config.replace(patch_size=8)
     small_projection = vit.embeddings.patch_embedding.projection(pictures)
     assert torch.allclose(large.embeddings.patch_embedding.projection(doubled), small_projection, atol=1e-5)
@@ -207,7 +210,7 @@ def test_larger_patches_see_a_doubled_picture_as_before(tiny):
 
 def test_patches_that_do_not_tile_are_refused(tiny, refuses):
     with refuses(ValueError, "not divisible"):
-        enlarge_patches(ViTModel(tiny), 3)
+        resize_patch_embedding(ViTModel(tiny), 3)
 
 
 # --- loss ---
@@ -425,7 +428,7 @@ def test_word_attention_is_the_attention_of_the_position_that_says_the_word(mode
     assert words[:2] == ["a", "cat"] and words[-1] == "(end)"
     assert maps.shape == (len(words), 2, 2)
     assert (maps > 0).all() and (maps.sum(dim=(1, 2)) <= 1 + 1e-5).all()
-    if model.config.fusion == "late":
+    if model.config.fusion == "cross_attention":
         assert torch.allclose(maps.sum(dim=(1, 2)), torch.ones(len(words)), atol=1e-5)
     else:  # the first word is said by the last image token, which sees nothing but the picture
         assert abs(maps[0].sum().item() - 1) < 1e-5 and (maps[1:].sum(dim=(1, 2)) < 1 - 1e-4).all()
@@ -448,10 +451,10 @@ def test_plot_words_draws_a_map_for_every_word(model, images):
 # --- configs and files ---
 
 
-@pytest.mark.parametrize("fusion", ["early", "late"])
-@pytest.mark.parametrize("adapter", ["linear", "mlp"])
-def test_a_checkpoint_comes_back_whole(tmp_path, images, fusion, adapter):
-    model = build(fusion, adapter)
+@pytest.mark.parametrize("fusion", ["prefix", "cross_attention"])
+@pytest.mark.parametrize("projector", ["linear", "mlp"])
+def test_a_checkpoint_comes_back_whole(tmp_path, images, fusion, projector):
+    model = build(fusion, projector)
     save_checkpoint(tmp_path / "model.pt", model)
     again = load_checkpoint(tmp_path / "model.pt", model.config, VisionLanguageModel)
     assert again.config == model.config
@@ -467,7 +470,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, tiny, refuses):
         load_checkpoint(tmp_path / "vit.pt", model_class=VisionLanguageModel)
     save_checkpoint(tmp_path / "model.pt", build())
     with refuses(ValueError, "model.pt", "fusion"):
-        load_checkpoint(tmp_path / "model.pt", build().config.replace(fusion="late"), VisionLanguageModel)
+        load_checkpoint(tmp_path / "model.pt", build().config.replace(fusion="cross_attention"), VisionLanguageModel)
     with refuses(ValueError, "model.pt", "ViTModel"):
         load_checkpoint(tmp_path / "model.pt")
 
@@ -489,14 +492,14 @@ def test_an_interrupted_training_goes_on(tmp_path, images):
     with pytest.raises(KeyboardInterrupt):
         train(half, stop_at=3, checkpoint=tmp_path / "half.pt")
     with torch.no_grad():
-        rest.adapter.position.zero_()  # whatever it was: the file counts
+        rest.projector.position.zero_()  # whatever it was: the file counts
     assert train(rest, checkpoint=tmp_path / "half.pt") == losses
     assert all(torch.equal(a, b) for a, b in zip(rest.parameters(), whole.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("change, kind, parts", [
-    ({"fusion": "middle"}, ValueError, ["fusion", "early, late"]),
-    ({"adapter": "glue"}, ValueError, ["adapter", "mlp"]),
+    ({"fusion": "middle"}, ValueError, ["fusion", "prefix, cross_attention"]),
+    ({"projector": "glue"}, ValueError, ["projector", "mlp"]),
     ({"fusion": 1}, TypeError, ["fusion"]), ({"vit": None}, TypeError, ["vit", "ViTConfig"]),
     ({"gpt": 3}, TypeError, ["gpt", "GPTConfig"]), ({"words": ("a",)}, ValueError, ["vocab_size", "1 words"]),
 ])  # fmt: skip
@@ -512,9 +515,9 @@ def test_a_vit_with_its_classifier_is_refused(refuses, tiny):
         VisionLanguageModel(tiny)
 
 
-def test_an_unknown_adapter_is_refused(refuses):
+def test_an_unknown_projector_is_refused(refuses):
     with refuses(ValueError, "kind", "linear, mlp"):
-        ViTAdapter(16, 24, K, kind="glue")
+        Projector(16, 24, K, kind="glue")
 
 
 def test_pictures_and_texts_have_to_be_as_many(model, images, refuses):

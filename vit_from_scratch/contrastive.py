@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .gpt import GPTModel, Tokenizer
+from .gpt import GPTModel
 from .model import ViTModel
+from .tokenizer import Tokenizer
 from .vlm import VLMConfig
 
 # %% ../notebooks/10_image_to_words.ipynb #10-085
@@ -27,7 +28,7 @@ class ContrastiveModel(nn.Module):
     A picture is read at CLS, a text at its <eos>, the one place that has seen all of it.
 
     Args:
-        config: a `VLMConfig`; its fusion and adapter play no part.
+        config: a `VLMConfig`; its fusion and projector play no part.
     """
 
     config_class = VLMConfig

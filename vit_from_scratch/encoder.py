@@ -19,13 +19,14 @@ class FeedForward(nn.Module):
         emb_dim: d, the width of the model.
         hidden_dim: width between the two layers, usually 4 * d.
         drop_rate: dropout after each layer, 0 to 1.
-        gelu: "none" for the exact GELU, "tanh" for the approximation that GPT-2 was trained with.
+        activation: "gelu", or "gelu_tanh" for the approximation that GPT-2 was trained with.
     """
 
-    def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0, gelu: str = "none"):
+    def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0, activation: str = "gelu"):
         super().__init__()
         self.layers = nn.Sequential(
-            Linear(emb_dim, hidden_dim), nn.GELU(approximate=gelu), nn.Dropout(drop_rate),
+            Linear(emb_dim, hidden_dim), nn.GELU("tanh" if activation == "gelu_tanh" else "none"),
+            nn.Dropout(drop_rate),
             Linear(hidden_dim, emb_dim), nn.Dropout(drop_rate),
         )
 
@@ -65,7 +66,7 @@ class TransformerBlock(nn.Module):
         drop_rate: dropout, 0 to 1.
         norm_eps: added to the variance in LayerNorm.
         layer_scale: initial value of `LayerScale` on both branches; None leaves it out.
-        gelu: as in `FeedForward`.
+        activation: as in `FeedForward`.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class TransformerBlock(nn.Module):
         drop_rate: float = 0.0,
         norm_eps: float = 1e-6,
         layer_scale: float | None = None,
-        gelu: str = "none",
+        activation: str = "gelu",
     ):
         super().__init__()
         attention_class = MultiHeadAttention if causal else ViTMultiHeadAttention
@@ -86,7 +87,7 @@ class TransformerBlock(nn.Module):
         self.attention = attention_class(emb_dim, num_heads, qkv_bias=qkv_bias, drop_rate=drop_rate)
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
         self.norm2 = nn.LayerNorm(emb_dim, eps=norm_eps)
-        self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate, gelu)
+        self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate, activation)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
 
     def forward(

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .data import denormalize
 from .model import ViTModel
 from .patches import check_divisible, check_images, to_pair
+from .plots import denormalize
 
 # %% ../notebooks/07_looking_inside.ipynb #07-010
 @torch.no_grad()

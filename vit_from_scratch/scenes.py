@@ -95,10 +95,10 @@ def is_held_out(thing: str, landmark: str) -> bool:
 
 
 def draw_scene(rng: random.Random, held_out: bool = False, alone: float = 0.25) -> Scene:
-    """A scene by lot: every thing, count, pair and relation alike.
+    """A random scene: every thing, count, pair and relation alike.
 
     Args:
-        rng: where the lots come from; the same state gives the same scene.
+        rng: where the random numbers come from; the same state gives the same scene.
         held_out: False never gives a held-out pair, True nothing else.
         alone: how often a thing is alone, 0 to 1; never with `held_out`.
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EMOJI_CHECKPOINT', 'augment', 'parameter_groups', 'learning_rate_at', 'TrainingConfig', 'best_device', 'Evaluation',
            'check_labels', 'evaluate', 'config_of', 'save_checkpoint', 'read_checkpoint', 'check_same',
-           'load_checkpoint', 'History', 'train', 'train_on_emoji', 'emoji_vit', 'NineLooks']
+           'load_checkpoint', 'History', 'train', 'train_on_emoji', 'emoji_vit', 'ShiftTTA']
 
 # %% ../notebooks/06_training.ipynb #06-002
 import contextlib
@@ -389,10 +389,10 @@ def emoji_vit(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT) -> ViTModel:
     return load_checkpoint(checkpoint, CONFIGS["ViT-Mini/4"])
 
 # %% ../notebooks/06_training.ipynb #06-040
-class NineLooks(nn.Module):
-    """A model that looks nine times: at the picture, and at the picture moved by one pixel in each direction.
+class ShiftTTA(nn.Module):
+    """Shift test-time augmentation: the mean answer for a picture and for it shifted by one pixel in each direction.
 
-    Gives the logarithm of the mean probabilities, so `evaluate` takes it as it takes the model itself.
+    Gives the logarithm of the mean of the nine probabilities, so `evaluate` takes it as it takes the model itself.
 
     Args:
         model: images (b, c, h, w) -> logits (b, num_classes).
@@ -406,5 +406,5 @@ class NineLooks(nn.Module):
         """(b, c, h, w) -> log-probabilities (b, num_classes)."""
         h, w = images.shape[2:]
         padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-        looks = [self.model(padded[:, :, y : y + h, x : x + w]) for y in range(3) for x in range(3)]
-        return torch.stack(looks).softmax(dim=-1).mean(dim=0).log()
+        views = [self.model(padded[:, :, y : y + h, x : x + w]) for y in range(3) for x in range(3)]
+        return torch.stack(views).softmax(dim=-1).mean(dim=0).log()

@@ -194,43 +194,43 @@ def prefix_mask(k, t):
 
 # %% counting | wrong | with CLS
 # hint: CLS is left out: only the patches
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 16, 8_100, 21, 9, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 16, 8_100, 21, 9, math.log(64)
 
 # %% counting | wrong | no positions
 # hint: each image token has a learned position
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 6_500, 20, 9, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 6_500, 20, 9, math.log(64)
 
 # %% counting | wrong | the text alone
 # hint: the picture stands in the same sequence
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 5, 9, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 5, 9, math.log(64)
 
 # %% counting | wrong | with <bos>
 # hint: there is no <bos>
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 21, 9, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 21, 9, math.log(64)
 
 # %% counting | wrong | image positions count in the loss
 # hint: image positions predict nothing
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 39, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 39, math.log(64)
 
 # %% counting | wrong | padding counts in the loss
 # hint: padding is not asked for
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 12, math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 12, math.log(64)
 
 # %% counting | wrong | both directions added up
 # hint: that is the sum of both directions
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 9, 2 * math.log(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 9, 2 * math.log(64)
 
 # %% counting | wrong | bits
 # hint: that is in bits
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 9, math.log2(64)
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 8_000, 20, 9, math.log2(64)
 
 # %% counting | wrong | a slip that nobody foresaw
-# hint: not right: adapter_parameters, clueless_loss
-image_tokens, adapter_parameters, sequence_length, questions, clueless_loss = 15, 1_234, 20, 9, 3.0
+# hint: not right: projector_parameters, clueless_loss
+image_tokens, projector_parameters, sequence_length, questions, clueless_loss = 15, 1_234, 20, 9, 3.0
 
 # %% counting | right | as products, and the logarithm rounded
 image_tokens = (48 // 16) * (80 // 16)
-adapter_parameters = (64 + 1 + image_tokens) * 100
+projector_parameters = (64 + 1 + image_tokens) * 100
 sequence_length = image_tokens + 5
 questions = 9
 clueless_loss = 4.16
