@@ -26,8 +26,8 @@ $(VENV)/peers-installed: scripts/bench/requirements.txt $(VENV)/installed
 	$(PY) -m pip install -r scripts/bench/requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/peers-installed').touch()"
 
-$(VENV)/classroom-installed: requirements-classroom.txt $(VENV)/installed
-	$(PY) -m pip install -r requirements-classroom.txt
+$(VENV)/classroom-installed: classroom/requirements.txt $(VENV)/installed
+	$(PY) -m pip install -r classroom/requirements.txt
 	$(PY) -c "import pathlib; pathlib.Path('$(VENV)/classroom-installed').touch()"
 
 run: install ## run the series, from the first lesson to the last; the results are in build/
@@ -43,7 +43,7 @@ test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
 	$(PY) -m mypy
-	$(PY) -m pytest -n 2 --dist loadfile tests
+	$(PY) -m pytest -n 2 --dist loadfile
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
 
 hooks: install ## for maintainers: let git run .github/hooks/pre-commit, and merge notebooks by cells
@@ -54,10 +54,10 @@ lab: install ## open JupyterLab at the first lesson
 	$(PY) -m jupyter lab notebooks/00_the_pictures.ipynb
 
 exercises: install $(VENV)/classroom-installed ## for teachers: make the students' exercises in build/exercises/, and a zip
-	$(PY) scripts/exercises.py
+	$(PY) classroom/make.py
 
 grade: install $(VENV)/classroom-installed ## for teachers: make grade SUBMISSIONS=folder writes grades and feedback beside it
-	$(PY) scripts/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
+	$(PY) classroom/grade.py $(if $(SUBMISSIONS),"$(SUBMISSIONS)",--help)
 
 export: install ## write the package from the lessons, and remove from them what an editor has left
 	$(PY) scripts/export.py

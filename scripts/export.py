@@ -110,18 +110,23 @@ def export(notebook: Path, check: bool = False) -> bool:
     return in_step
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; its folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def write_if_changed(path: Path, text: str, check: bool = False) -> bool:
-    """Make `path` hold `text`, atomically, unless `check`; True if it did already."""
+    """Make `path` hold `text`, unless `check`; True if it did already."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return True
     if not check:
-        path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        try:
-            unfinished.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write(path, text)
     return False
 
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from export import ROOT, lessons
+from export import ROOT, lessons, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -160,14 +160,6 @@ def run(lesson: Path) -> nbformat.NotebookNode:
     seconds = round(time.perf_counter() - start)
     notebook.metadata = nbformat.from_dict(METADATA | {"seconds": seconds, "ran": ran})
     return notebook
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
 
 
 def clean(notebook: nbformat.NotebookNode, outputs_of: str) -> str:

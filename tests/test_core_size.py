@@ -75,4 +75,5 @@ def test_a_module_imports_only_from_those_above_it(name):
 @pytest.mark.parametrize("name", [*modules(), "__init__"])
 def test_the_package_knows_nothing_of_scripts_and_tests(name):
     roots = {full.split(".")[0] for full in imports_of(PACKAGE / f"{name}.py")}
-    assert not roots & {"scripts", "tests", "notebooks", "conftest", "export", "build_emoji", "run_series", "nbdev"}
+    others = {"scripts", "tests", "notebooks", "classroom", "conftest", "export", "build_emoji", "run_series", "nbdev"}
+    assert not roots & others

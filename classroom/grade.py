@@ -19,16 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from exercises import ROOT, SETTINGS, course_api, make_course, sources
+from make import ROOT, course_api, is_foreign, make_course, sources, write
 from nbformat.v4 import new_markdown_cell
-from run_series import write
 from tqdm import tqdm
 
 try:
     from guarded import GuardedExecute, HideTests, mend
     from nbgrader.api import Gradebook, MissingEntry
 except ImportError:
-    raise SystemExit("nbgrader is not installed: pip install -r requirements-classroom.txt") from None
+    raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
 
 warnings.filterwarnings("ignore", module="nbgrader")  # its queries are older than SQLAlchemy 2.1
 KERNEL_OPTIONS = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
@@ -229,10 +228,9 @@ def parse_arguments() -> argparse.Namespace:
     if not folder.is_dir() or folder in (ROOT, *ROOT.parents):
         parser.error(f"no folder of submissions at {arguments.submissions}: give one that holds them and nothing else")
     course = (arguments.to or folder.with_name(folder.name + "_graded")).expanduser().resolve()
-    settings = course / "nbgrader_config.py"
     if course.is_relative_to(folder) or set("[]*?") & set(str(course)):
         parser.error(f"can't write to {course}: it lies in the submissions, or has one of []*? in its name; use --to")
-    if course.exists() and any(course.iterdir()) and not (settings.is_file() and settings.read_text() == SETTINGS):
+    if is_foreign(course):
         parser.error(f"{course} holds something else: give an empty or a new folder with --to")
     arguments.submissions, arguments.to = folder, course
     return arguments

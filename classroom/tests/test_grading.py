@@ -8,14 +8,17 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[1]
-EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
+CLASSROOM = Path(__file__).resolve().parents[1]
+ROOT = CLASSROOM.parent
+EXERCISES = sorted((CLASSROOM / "exercises").glob("*.ipynb"))
 NAMES = [path.stem for path in EXERCISES]
 UNTOUCHED = ["01_patches", "06_training", "10_image_to_words"]
 TOOLS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
@@ -67,10 +70,17 @@ def text_of(page: str) -> str:
 
 def hidden_lines(exercise: str) -> set[str]:
     """The lines that an exercise has only in its hidden tests, but for lone brackets."""
-    cells = nbformat.read(ROOT / "notebooks" / "exercises" / f"{exercise}.ipynb", as_version=4).cells
+    cells = nbformat.read(CLASSROOM / "exercises" / f"{exercise}.ipynb", as_version=4).cells
     lines = {is_test: {line.strip() for cell in cells if ("HIDDEN TESTS" in cell.source) == is_test
                        for line in cell.source.splitlines()} for is_test in (True, False)}  # fmt: skip
     return {line for line in lines[True] - lines[False] if len(line) > 11 and not line.startswith("#")}
+
+
+def local_links(notebook: nbformat.NotebookNode) -> list[str]:
+    """Where its Markdown leads, but for the web and its own headings."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    return [target for target in targets if target and not re.match(r"https?:|mailto:|attachment:", target)]
 
 
 def changed(notebook: nbformat.NotebookNode, **answers: str) -> nbformat.NotebookNode:
@@ -84,9 +94,9 @@ def changed(notebook: nbformat.NotebookNode, **answers: str) -> nbformat.Noteboo
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory) -> Path:
-    """The students' version, made by scripts/exercises.py."""
+    """The students' version, made by classroom/make.py."""
     folder = tmp_path_factory.mktemp("course")
-    command = [sys.executable, ROOT / "scripts" / "exercises.py", "--to", folder]
+    command = [sys.executable, CLASSROOM / "make.py", "--to", folder]
     subprocess.run(command, check=True, env=TOOLS, capture_output=True)
     return folder
 
@@ -94,6 +104,21 @@ def course(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def released(course) -> dict[str, nbformat.NotebookNode]:
     return {name: nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def unpacked(course, tmp_path_factory) -> tuple[Path, Callable[..., str]]:
+    """The zip's folder, and a way to run Python with the package that is in it: `run("-c", "print(1)")`."""
+    top = tmp_path_factory.mktemp("student") / "vit_exercises"
+    with zipfile.ZipFile(course / "vit_exercises.zip") as file:
+        file.extractall(top.parent)
+
+    def run(*words: str) -> str:
+        environment = {**TOOLS, "PYTHONPATH": str(top)}
+        return subprocess.run([sys.executable, *words], cwd=top, env=environment, check=True, text=True,
+                              stdout=subprocess.PIPE).stdout  # fmt: skip
+
+    return top, run
 
 
 def write_class(folder: Path, submissions: dict[str, nbformat.NotebookNode | str]) -> None:
@@ -106,7 +131,7 @@ def write_class(folder: Path, submissions: dict[str, nbformat.NotebookNode | str
 
 def grade(folder: Path, *options: str) -> Path:
     """Run grade.py on a class; gives the folder that it wrote."""
-    command = [sys.executable, ROOT / "scripts" / "grade.py", folder, *options]
+    command = [sys.executable, CLASSROOM / "grade.py", folder, *options]
     done = subprocess.run(command, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder.with_name(folder.name + "_graded")
@@ -125,7 +150,7 @@ def tame(released, tmp_path_factory) -> Path:
 def wild(tmp_path_factory) -> Path:
     """Another class, graded: all that can go wrong with exercise 01."""
     folder = tmp_path_factory.mktemp("wild") / "handed in"
-    first = nbformat.read(ROOT / "notebooks" / "exercises" / "01_patches.ipynb", as_version=4)
+    first = nbformat.read(CLASSROOM / "exercises" / "01_patches.ipynb", as_version=4)
     sly = changed(first, patchify=PEEP, embed=PEEP_AND_RAISE)
     sly.cells += [nbformat.v4.new_code_cell("print(In)"), nbformat.v4.new_code_cell("print(stolen)")]
     vandal = changed(first, patchify="def patchify(images, patch_size):\n    return images", embed=HOOK, kept=SKIPPED)
@@ -184,23 +209,30 @@ def test_the_release_has_neither_solutions_nor_hidden_tests(released, name):
     assert all(cell.metadata.nbgrader.solution for cell in stubs) and len(stubs) >= 3
 
 
-def test_the_zip_has_all_that_a_student_needs(course, released, tmp_path):
-    with zipfile.ZipFile(course / "vit_exercises.zip") as file:
-        file.extractall(tmp_path)
-    top = tmp_path / "vit_exercises"
+def test_the_zip_has_all_that_a_student_needs(unpacked, released):
+    top, run = unpacked
     assert not list(top.rglob("wrong_answers")) and not list(top.rglob("tests"))
     assert "pip install" in (top / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
-        notebook = nbformat.read(top / "notebooks" / "exercises" / f"{name}.ipynb", as_version=4)
+        notebook = nbformat.read(top / "classroom" / "exercises" / f"{name}.ipynb", as_version=4)
         assert [cell.source for cell in notebook.cells if cell.cell_type == "code"] == [
             cell.source for cell in released[name].cells if cell.cell_type == "code"
         ]
-        links = re.findall(r"\]\((\.\.[^)#]+)", "\n".join(cell.source for cell in notebook.cells))
-        assert links and all((top / "notebooks" / "exercises" / link).is_file() for link in links)
-    code = "from vit_from_scratch.data import load_emoji; print(len(load_emoji('val')))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=top, env={**TOOLS, "PYTHONPATH": str(top)}, check=True,
-                          capture_output=True, text=True)  # fmt: skip
-    assert int(done.stdout) > 0
+        assert local_links(notebook)
+    for path in top.rglob("*.ipynb"):
+        links = local_links(nbformat.read(path, as_version=4))
+        assert [link for link in links if not (path.parent / link).is_file()] == [], path.name
+    assert int(run("-c", "from vit_from_scratch.data import load_emoji; print(len(load_emoji('val')))")) > 0
+
+
+def test_the_lessons_run_in_the_zip_too(unpacked):
+    """What they take from the repository besides the package is there: the export, and the recipes."""
+    top, run = unpacked
+    text = "".join(path.read_text(encoding="utf-8") for path in (top / "notebooks").glob("*.ipynb"))
+    scripts = set(re.findall(r"%run \.\./(\S+)", text))
+    assert scripts and all((top / script).is_file() for script in scripts)
+    run("scripts/export.py", "--check")
+    run("-c", "from vit_from_scratch.train import read_recipe; read_recipe('emoji')")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -214,7 +246,7 @@ def test_nbgrader_gives_the_reference_full_marks(tame, name):
 def test_saved_outputs_are_those_of_this_code(tame, name):
     """The reference, as it was run for grading, says what the source has saved."""
     fresh = nbformat.read(tame / "autograded" / "reference" / name / f"{name}.ipynb", as_version=4)
-    saved = nbformat.read(ROOT / "notebooks" / "exercises" / f"{name}.ipynb", as_version=4)
+    saved = nbformat.read(CLASSROOM / "exercises" / f"{name}.ipynb", as_version=4)
     assert len(fresh.cells) == len(saved.cells)
     for new, old in zip(fresh.cells, saved.cells, strict=True):
         if old.cell_type == "code" and "nbval-ignore-output" not in old.metadata.get("tags", []):
@@ -325,9 +357,24 @@ def test_what_was_graded_is_not_graded_again(wild):
     assert times == {page: page.stat().st_mtime for page in times}
 
 
+def test_links_lead_from_where_the_release_lies(tmp_path, monkeypatch):
+    """To the repository's lessons from a course in it; elsewhere to lessons beside the assignments."""
+    monkeypatch.syspath_prepend(str(CLASSROOM))
+    import make
+
+    monkeypatch.setattr(make, "ROOT", tmp_path / "repository")
+    for course, lessons in (("repository/build/exercises", "repository/notebooks"), ("course", "course/release")):
+        course = tmp_path / course
+        nbgrader = Mock(generate_assignment=Mock(return_value={"success": True}))
+        make.make_course(nbgrader, course, EXERCISES[:1])
+        links = local_links(nbformat.read(course / "source" / NAMES[0] / EXERCISES[0].name, as_version=4))
+        found = {os.path.normpath(course / "release" / NAMES[0] / link) for link in links}
+        assert found == {str(tmp_path / lessons / EXERCISES[0].name)}
+
+
 def test_students_are_told_apart(tmp_path, monkeypatch):
     """Names are made safe, but never two into one; a file under its own name goes before others."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(CLASSROOM))
     from grade import find_submissions
 
     for name in ("Ann [x]/01_patches.ipynb", "Ann (x)/01_Patches.ipynb", "ann_x/01_patches.ipynb", "bob/patches.ipynb",
@@ -348,7 +395,7 @@ def test_nobody_elses_folder_is_overwritten(wild, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "thesis.txt").write_text("years of work")
     for folder in (tmp_path, wild):
-        command = [sys.executable, ROOT / "scripts" / "exercises.py", "--to", folder]
+        command = [sys.executable, CLASSROOM / "make.py", "--to", folder]
         done = subprocess.run(command, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
         assert done.returncode == 2 and "holds something else" in done.stderr
     assert (tmp_path / "source" / "thesis.txt").exists() and (wild / "gradebook.db").exists()
@@ -356,7 +403,7 @@ def test_nobody_elses_folder_is_overwritten(wild, tmp_path):
 
 def test_grading_refuses_what_is_no_class(tmp_path):
     for folder, message in ((tmp_path / "nowhere", "no folder"), ("", "no folder"), (tmp_path, "no submissions in")):
-        command = [sys.executable, ROOT / "scripts" / "grade.py", folder]
+        command = [sys.executable, CLASSROOM / "grade.py", folder]
         done = subprocess.run(command, cwd=ROOT, env=TOOLS, capture_output=True, text=True, encoding="utf-8")
         assert done.returncode in (1, 2) and message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

@@ -1,10 +1,12 @@
 """Make the students' version of the exercises: build/exercises/release/, and a zip to hand out beside it.
 
-The sources in notebooks/exercises/ have the solutions; nbgrader cuts them out, and the hidden tests with them. The zip
-has all that a student needs, also offline: the exercises, the lessons, the package, the pictures and the requirements.
+The sources in classroom/exercises/ have the solutions; nbgrader cuts them out, and the hidden tests with them. The zip
+has all that a student needs, also offline: the exercises, the lessons and what they run, the package, the pictures and
+the requirements.
 """
 
 import argparse
+import io
 import os
 import re
 import shutil
@@ -13,10 +15,12 @@ import zipfile
 from pathlib import Path
 
 import nbformat
-from export import ROOT, lessons
 from tqdm import tqdm
 
-EXERCISES = ROOT / "notebooks" / "exercises"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from export import ROOT, lessons, write
+
+CLASSROOM = ROOT / "classroom"
 BUILD = ROOT / "build" / "exercises"
 SETTINGS = """# lets nbgrader's Formgrader find this course: start JupyterLab in this folder
 from pathlib import Path
@@ -24,7 +28,9 @@ from pathlib import Path
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).parent)
 """
-HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.py", "data/**/*.*"]
+HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.py", "data/**/*.*", "recipes/*.*",
+              "scripts/export.py"]  # fmt: skip
+TO_LESSONS = re.compile(r"\]\((?:\.\./)+(?:notebooks/)?(?=\d\d_\w+\.ipynb)")  # a link, up to the name
 
 
 def sources(chosen: list[str] | None = None) -> list[Path]:
@@ -33,7 +39,7 @@ def sources(chosen: list[str] | None = None) -> list[Path]:
     Raises:
         SystemExit: no exercise fits.
     """
-    every = sorted(EXERCISES.glob("[0-9][0-9]_*.ipynb"))
+    every = sorted((CLASSROOM / "exercises").glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in every if not chosen or path.stem.startswith(tuple(chosen))]
     if not found:
         names = ", ".join(path.stem for path in every)
@@ -54,7 +60,7 @@ def course_api(course: Path, **options):
     try:
         from nbgrader.apps import NbGraderAPI
     except ImportError:
-        raise SystemExit("nbgrader is not installed: pip install -r requirements-classroom.txt") from None
+        raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
     from traitlets.config import Config
 
     course.mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,13 @@ def course_api(course: Path, **options):
     return NbGraderAPI(config=Config({"CourseDirectory": {"root": str(course)}, **options}))
 
 
+def is_foreign(course: Path) -> bool:
+    """Whether a folder holds something, and is no course that was begun here."""
+    settings = course / "nbgrader_config.py"
+    is_ours = settings.is_file() and settings.read_text(encoding="utf-8") == SETTINGS
+    return course.exists() and any(course.iterdir()) and not is_ours
+
+
 def make_course(api, course: Path, chosen: list[Path]) -> None:
     """Copy sources into the course and let nbgrader make the release and the gradebook from them.
 
@@ -73,10 +86,11 @@ def make_course(api, course: Path, chosen: list[Path]) -> None:
     """
     for path in tqdm(chosen, desc="exercises", unit="notebook", file=sys.stdout):
         notebook = nbformat.read(path, as_version=4)
+        to_lessons = ".."  # in a course elsewhere they may lie beside the assignments' folders
         if course.is_relative_to(ROOT):  # so that links lead from where the release will lie
             to_lessons = Path(os.path.relpath(ROOT / "notebooks", course / "release" / path.stem)).as_posix()
-            for cell in notebook.cells:
-                cell.source = re.sub(r"\]\(\.\./(?=\d\d_\w+\.ipynb)", f"]({to_lessons}/", cell.source)
+        for cell in notebook.cells:
+            cell.source = TO_LESSONS.sub(f"]({to_lessons}/", cell.source)
         folder = course / "source" / path.stem
         folder.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, folder / path.name)
@@ -90,18 +104,18 @@ def make_course(api, course: Path, chosen: list[Path]) -> None:
 
 def pack(course: Path, chosen: list[Path]) -> Path:
     """The zip of the release, laid out as the repository is, so that links and imports work."""
-    archive, unfinished = course / "vit_exercises.zip", course / "vit_exercises.unfinished"
+    archive, content = course / "vit_exercises.zip", io.BytesIO()
     files = {path.relative_to(ROOT): path for pattern in HANDED_OUT for path in sorted(ROOT.glob(pattern))}
     files |= {path.relative_to(ROOT): path for path in lessons()}
-    files[Path("README.md")] = EXERCISES / "STUDENTS.md"
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as file:
+    files[Path("README.md")] = CLASSROOM / "STUDENTS.md"
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
         for name, path in files.items():
             file.write(path, Path("vit_exercises") / name)
         for path in chosen:
             released = (course / "release" / path.stem / path.name).read_text(encoding="utf-8")
-            released = re.sub(r"\]\((\.\./)+notebooks/", "](../", released)  # in the zip, from beside the lessons
-            file.writestr(f"vit_exercises/notebooks/exercises/{path.name}", released)
-    os.replace(unfinished, archive)
+            released = TO_LESSONS.sub("](../../notebooks/", released)
+            file.writestr((Path("vit_exercises") / path.relative_to(ROOT)).as_posix(), released)
+    write(archive, content.getvalue())
     return archive
 
 
@@ -125,10 +139,8 @@ def main() -> int:
     if arguments.save:
         save_outputs(chosen)
         return 0
-    settings = course / "nbgrader_config.py"
-    is_ours = settings.is_file() and settings.read_text(encoding="utf-8") == SETTINGS
     is_graded = any((course / name).exists() for name in ("graded.json", "submitted", "autograded"))
-    if course.exists() and any(course.iterdir()) and (is_graded or not is_ours):
+    if is_graded or is_foreign(course):
         parser.error(f"{course} holds something else, or a class that was graded; give an empty or a new folder")
     for old in (course / "source", course / "release", course / "gradebook.db"):
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
