@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vit_from_scratch"
 CORE = ["patches", "embeddings", "attention", "encoder", "config", "model"]
 ORDER = ["paths", "plots", "data", *CORE, "training", "inspection", "pretrained", "scenes", "tokenizer", "gpt",
          "scene_gpt", "generation", "gpt2", "captions", "vlm", "contrastive", "train"]  # fmt: skip
-LIMIT = 400
+LIMIT = 320
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 

@@ -249,6 +249,37 @@ def test_the_model_refuses(model, refuses, tokens, kind, parts):
         model(tokens)
 
 
+def test_embed_refuses_positions_past_its_table(model, refuses):
+    with refuses(ValueError, "25", "context_length 24"):
+        model.embed(torch.ones(1, 1, dtype=torch.int64), torch.tensor([24]))
+
+
+def test_another_index_error_passes_through_embed(model):
+    model.token_embedding.register_forward_hook(lambda *_: [][0])
+    with pytest.raises(IndexError):
+        model(torch.ones(1, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_compile_finds_one_graph_without_a_break(model, masked):
+    """A break would be a place where the program waits for the device, or leaves what the compiler knows."""
+    tokens = torch.ones(2, 5, dtype=torch.int64)
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(model)(tokens, torch.ones(2, 5, dtype=torch.bool) if masked else None)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+
+
+def test_compile_breaks_where_the_values_of_tokens_are_looked_at(model):
+    """The test above can fail."""
+
+    def forward(tokens):
+        model.check_tokens(tokens)
+        return model(tokens)
+
+    torch._dynamo.reset()
+    assert torch._dynamo.explain(forward)(torch.ones(2, 5, dtype=torch.int64)).graph_break_count > 0
+
+
 def test_the_model_refuses_masks_and_configs_that_do_not_fit(model, refuses, tiny):
     tokens = torch.ones(2, 5, dtype=torch.int64)
     with refuses(TypeError, "attention_mask", "float32", "bool"):
@@ -466,6 +497,8 @@ def test_other_models_and_inputs_can_be_used(model, use_cache):
         ({"attention_mask": torch.ones(1, 2)}, ("attention_mask", "bool")),
         ({"tokens": torch.tensor([1, 2])}, ("tokens", "(b, n)")),
         ({"tokens": torch.zeros(1, 0, dtype=torch.int64)}, ("(1, 0)", "nothing")),
+        ({"tokens": torch.tensor([[1, 30]])}, ("30", "0 to 29", "tokenizer")),
+        ({"tokens": torch.tensor([[-1, 2]])}, ("-1", "0 to 29", "tokenizer")),
     ],
 )
 def test_generate_refuses(model, refuses, options, parts):
@@ -488,8 +521,11 @@ def test_the_loss_counts_what_is_not_padding(model):
 def test_the_loss_refuses(refuses):
     with refuses(ValueError, "(1, 4, 30)", "(1, 5)"):
         next_token_loss(torch.randn(1, 4, 30), torch.ones(1, 5, dtype=torch.int64))
-    with refuses(ValueError, "padding"):
-        next_token_loss(torch.randn(1, 4, 30), torch.zeros(1, 4, dtype=torch.int64))
+
+
+def test_the_loss_of_nothing_but_padding_is_no_number():
+    """Zero by zero; whoever trains finds it by the loss, without a look at the targets of every batch."""
+    assert next_token_loss(torch.randn(1, 4, 30), torch.zeros(1, 4, dtype=torch.int64)).isnan()
 
 
 def counting_up(model: GPTModel):

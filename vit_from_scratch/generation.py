@@ -76,7 +76,7 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
         (b, n + new), new <= max_new_tokens, on the model's device.
 
     Raises:
-        ValueError: an argument out of range, padding at the right, or more tokens than the model can read.
+        ValueError: an argument out of range, unknown tokens, padding at the right, or more than the model can read.
     """
     check_sampling(max_new_tokens, temperature, top_k, top_p)
     mask = attention_mask if attention_mask is not None else torch.ones_like(tokens, dtype=torch.bool)
@@ -85,6 +85,8 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
                          "use tokenizer.pad_batch(lists, side='left')")
     if hasattr(model, "check_length"):
         model.check_length(tokens.shape[1] + max_new_tokens)  # type: ignore[operator]
+    if hasattr(model, "check_tokens"):
+        model.check_tokens(tokens)  # type: ignore[operator]
     if attention_mask is not None and not attention_mask[:, -1].all():
         raise ValueError("attention_mask is False in the last column: prompts are continued at their right end, so pad "
                          "them with pad_batch(lists, side='left')")
