@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.contrastive import ContrastiveModel, contrastive_loss
 from vit_from_scratch.gpt import GPTConfig
 from vit_from_scratch.scene_gpt import fit
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, save_checkpoint
 from vit_from_scratch.vlm import VLMConfig
 
 WORDS = ("red", "green", "blue", " square")

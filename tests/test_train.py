@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vit_from_scratch.checkpoint import load_checkpoint, read_checkpoint
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.train import (
     AUGMENTS,
@@ -42,7 +43,6 @@ from vit_from_scratch.train import (
     seed_of,
     trivial_augment,
 )  # fmt: skip
-from vit_from_scratch.training import load_checkpoint, read_checkpoint
 
 ALONE = World(0, 1, torch.device("cpu"))
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks, which Windows can't")

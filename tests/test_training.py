@@ -15,19 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from vit_from_scratch.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from vit_from_scratch.evaluation import ShiftTTA, evaluate
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.training import (
-    ShiftTTA,
-    TrainingConfig,
-    augment,
-    evaluate,
-    learning_rate_at,
-    load_checkpoint,
-    parameter_groups,
-    read_checkpoint,
-    save_checkpoint,
-    train,
-)
+from vit_from_scratch.training import TrainingConfig, augment, learning_rate_at, parameter_groups, train
 
 RECIPE = TrainingConfig(epochs=4, learning_rate=3e-3, warmup_epochs=1.0)
 

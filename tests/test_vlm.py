@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from vit_from_scratch.attention import causal_mask
+from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.scene_gpt import fit
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, save_checkpoint
 from vit_from_scratch.vlm import (
     GatedCrossAttention,
     Projector,

@@ -220,9 +220,9 @@ def read_captions(path: str | os.PathLike) -> dict[str, list[str]]:
                                      "`1.jpg#0<tab>a dog runs`, or a first line `image,caption` and `1.jpg,a dog runs`")
                 pairs.append((row[0] if is_table else row[0].rsplit("#", 1)[0], row[1]))
     captions = {}
-    for name, caption in pairs:
-        if str(caption).strip():
-            captions.setdefault(str(name).strip(), []).append(str(caption).strip())
+    for name, text in pairs:
+        if str(text).strip():
+            captions.setdefault(str(name).strip(), []).append(str(text).strip())
     if not captions:
         raise ValueError(f"{path} has no captions in it: expected a picture's name and its caption on each line")
     return captions

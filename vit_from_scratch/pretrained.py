@@ -29,10 +29,10 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 from torch.nn import functional as F
 
+from .checkpoint import check_same
 from .config import CONFIGS, ViTConfig
 from .model import ViTModel
 from .patches import Size, to_pair
-from .training import check_same
 
 # %% ../notebooks/08_pretrained.ipynb #08-007
 LAYOUTS = ("torchvision", "timm", "huggingface", "google")
