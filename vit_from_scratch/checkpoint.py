@@ -42,11 +42,13 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
         model: a `ViTModel`, or another module with a config or without.
         weights: what to write in place of `model.state_dict()`.
         **more: what else to keep: numbers, strings, tensors, and lists and dicts of them. By custom `classes`, the
-            names of the classes in the order of the logits; `recipe`, the fields of a `TrainingConfig`; `history`.
+            names of the classes in the order of the logits (by default `model.classes`, if it has them); `recipe`, the
+            fields of a `TrainingConfig`; and `history`.
     """
     config = getattr(model, "config", None)
     state = {"format": FORMAT, "kind": type(model).__name__, "model": weights or model.state_dict(),
-             "config": config.to_dict() if isinstance(config, Config) else None}
+             "config": config.to_dict() if isinstance(config, Config) else None,
+             "classes": getattr(model, "classes", None)}
     with atomic_write(path) as unfinished:
         torch.save(state | more, unfinished)
 
@@ -85,7 +87,7 @@ def check_same(what: str, path: str | os.PathLike, saved: dict | None, wanted: d
 def load_checkpoint(
     path: str | os.PathLike, config: Config | None = None, model_class: type[nn.Module] | None = None
 ) -> nn.Module:
-    """The model of a checkpoint, on the CPU and in eval mode.
+    """The model of a checkpoint, on the CPU and in eval mode; `model.classes` has the names of its classes, or None.
 
     Args:
         path: a file of `save_checkpoint`.
@@ -109,6 +111,7 @@ def load_checkpoint(
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is a damaged checkpoint, its config and weights make no {kind}: remove it and "
                          "train again") from error
+    model.classes = state.get("classes")
     if config is not None:
         check_same("config", path, model.config.to_dict(), config.to_dict())
     return model.eval()

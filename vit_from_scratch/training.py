@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['augment', 'parameter_groups', 'learning_rate_at', 'TrainingConfig', 'make_optimizers', 'TrainingStep', 'seed_of',
            'seeded', 'check_finite', 'History', 'TrainingLoop', 'ResumableLoop', 'Interrupted', 'noted_signals',
-           'Trainer', 'train']
+           'Trainer', 'class_names', 'train']
 
 # %% ../notebooks/06_training.ipynb #06-002
 import math
@@ -25,7 +25,7 @@ from statistics import mean
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from .config import Config
@@ -449,6 +449,14 @@ class Trainer(ResumableLoop):
             raise Interrupted(self.signals[0] if self.signals else signal.SIGTERM)
 
 # %% ../notebooks/06_training.ipynb #06-030h
+def class_names(loader: DataLoader) -> list[str] | None:
+    """The names of the classes of a loader's data set, also of a part of one; None where it has none."""
+    dataset = loader.dataset
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return getattr(dataset, "classes", None)
+
+
 def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, config: TrainingConfig, *,
           augment: Callable | None = None, mix: Callable | None = None, checkpoint: str | os.PathLike | None = None,
           device: torch.device | str | None = None, progress: bool = True) -> History:
@@ -492,8 +500,8 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
         result = evaluate(model, val_loader, device)
         return {"val_loss": result.loss, "val_accuracy": result.accuracy}
 
-    sets = [getattr(loader, "dataset", ()) for loader in (train_loader, val_loader)]
-    data = {"classes": getattr(sets[0], "classes", None), "train": len(sets[0]), "val": len(sets[1]),
-            "batch_size": getattr(train_loader, "batch_size", None)}
+    data = {"classes": class_names(train_loader), "batch_size": getattr(train_loader, "batch_size", None)}
+    data |= {"train": len(train_loader.dataset), "val": len(val_loader.dataset)}
+    model.classes = data["classes"] or getattr(model, "classes", None)  # `save_checkpoint` keeps them
     return Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, checkpoint=checkpoint,
                    data=data, device=device, progress=progress).fit()
