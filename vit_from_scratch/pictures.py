@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CACHE', 'AUGMENTS', 'MIXES', 'Pictures', 'decode', 'load_pictures', 'random_crop_flip', 'trivial_augment']
 
-# %% ../notebooks/11_scaling.ipynb #11-029
+# %% ../notebooks/11_scaling.ipynb #11-028a
 import os
 import sys
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from .data import DATA_DIR, cifar10, image_folder, load_emoji, normalize, split_off
 from .training import augment
 
-
+# %% ../notebooks/11_scaling.ipynb #11-029
 @dataclass(frozen=True)
 class Pictures:
     """A data set in memory, decoded once and for all.
