@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from vit_from_scratch.config import ViTConfig
@@ -45,6 +46,16 @@ def loaders() -> tuple[DataLoader, DataLoader]:
     images, labels = torch.rand(32, 3, 8, 8) * 2 - 1, torch.arange(32) % 3
     train, val = TensorDataset(images[:22], labels[:22]), TensorDataset(images[22:], labels[22:])
     return DataLoader(train, batch_size=8, shuffle=True), DataLoader(val, batch_size=4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with 12 pictures for each of two classes."""
+    for name, grey in (("cat", 60), ("dog", 200)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (20 + i, 24), (grey, grey + i, 0)).save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path / "pets"
 
 
 @pytest.fixture(scope="session")

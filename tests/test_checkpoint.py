@@ -25,7 +25,7 @@ from vit_from_scratch.contrastive import ContrastiveModel
 from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.vlm import VisionLanguageModel, VLMConfig
+from vit_from_scratch.vlm import ImageTextConfig, VisionLanguageModel, VLMConfig
 
 
 @pytest.fixture
@@ -120,6 +120,16 @@ def test_a_checkpoint_keeps_more_and_makes_its_folder(model, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_names_of_the_classes_come_along(model, tmp_path):
+    save_checkpoint(tmp_path / "vit.pt", model)
+    assert load_checkpoint(tmp_path / "vit.pt").classes is None
+    save_checkpoint(tmp_path / "vit.pt", model, classes=["a", "b", "c"])
+    loaded = load_checkpoint(tmp_path / "vit.pt")
+    assert loaded.classes == ["a", "b", "c"]
+    save_checkpoint(tmp_path / "again.pt", loaded)
+    assert load_checkpoint(tmp_path / "again.pt").classes == ["a", "b", "c"]
+
+
 def test_other_weights_can_be_kept_than_the_models_own(model, tmp_path):
     """Those of a model that is shared out among processes come from elsewhere."""
     weights = {name: value + 1 for name, value in model.state_dict().items()}
@@ -133,9 +143,10 @@ WORDS = ("a", " cat")
 def every_kind(tiny) -> dict[str, nn.Module]:
     """A small one of each model that the package has."""
     gpt = GPTConfig(vocab_size=len(Tokenizer(WORDS)), context_length=8, emb_dim=16, num_layers=1, num_heads=2)
-    both = VLMConfig(vit=tiny.replace(num_classes=0), gpt=gpt, words=WORDS, fusion="cross_attention")
-    return {"ViTModel": ViTModel(tiny), "GPTModel": GPTModel(gpt), "VisionLanguageModel": VisionLanguageModel(both),
-            "ContrastiveModel": ContrastiveModel(both)}
+    both = {"vit": tiny.replace(num_classes=0), "gpt": gpt, "words": WORDS}
+    return {"ViTModel": ViTModel(tiny), "GPTModel": GPTModel(gpt),
+            "VisionLanguageModel": VisionLanguageModel(VLMConfig(**both, fusion="cross_attention")),
+            "ContrastiveModel": ContrastiveModel(ImageTextConfig(**both))}
 
 
 def test_every_kind_is_known(tiny):
