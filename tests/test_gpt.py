@@ -11,6 +11,7 @@ from torch import nn
 from vit_from_scratch import scene_gpt as written
 from vit_from_scratch import training
 from vit_from_scratch.attention import causal_mask
+from vit_from_scratch.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vit_from_scratch.encoder import TransformerEncoder
 from vit_from_scratch.generation import generate, sample_token
 from vit_from_scratch.gpt import GPTConfig, GPTModel, KVCache, next_token_loss
@@ -19,7 +20,6 @@ from vit_from_scratch.model import ViTModel
 from vit_from_scratch.scene_gpt import fit, scene_gpt, train_on_scenes
 from vit_from_scratch.scenes import is_held_out
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, read_checkpoint, save_checkpoint
 
 CONFIG = GPTConfig(vocab_size=30, context_length=24, emb_dim=16, num_layers=2, num_heads=4)
 

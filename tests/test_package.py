@@ -16,7 +16,7 @@ from test_vlm import build  # the tiny captioner
 
 import vit_from_scratch
 from vit_from_scratch import paths
-from vit_from_scratch.training import save_checkpoint
+from vit_from_scratch.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from vit_from_scratch.attention import causal_mask
+from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.scene_gpt import fit
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, save_checkpoint
 from vit_from_scratch.vlm import (
     GatedCrossAttention,
     Projector,
@@ -588,7 +588,7 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
 
 @pytest.mark.slow
 def test_the_module_runs_as_a_program(trained, files):
-    command = [sys.executable, "-m", "vit_from_scratch.vlm"]
+    command = [sys.executable, "-m", "vit_from_scratch.caption_command"]
     options = ["--image", str(files["rgb.png"]), "--checkpoint", str(trained), "--max-new-tokens", "5"]
     run = subprocess.run([*command, *options], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -4,9 +4,12 @@ from .data import make_loaders as make_loaders
 from .config import CONFIGS as CONFIGS
 from .config import ViTConfig as ViTConfig
 from .model import ViTModel as ViTModel
-from .training import evaluate as evaluate
-from .training import save_checkpoint as save_checkpoint
-from .training import load_checkpoint as load_checkpoint
+from .training import TrainingConfig as TrainingConfig
+from .training import train as train
+from .evaluation import evaluate as evaluate
+from .checkpoint import save_checkpoint as save_checkpoint
+from .checkpoint import load_checkpoint as load_checkpoint
+from .predict_command import predict as predict
 from .pretrained import from_torchvision as from_torchvision
 from .pretrained import from_timm as from_timm
 from .pretrained import from_huggingface as from_huggingface

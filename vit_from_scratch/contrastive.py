@@ -16,27 +16,27 @@ from torch.nn import functional as F
 from .gpt import GPTModel
 from .model import ViTModel
 from .tokenizer import Tokenizer
-from .vlm import VLMConfig
+from .vlm import ImageTextConfig
 
 # %% ../notebooks/10_image_to_words.ipynb #10-085
 WIDTH = 64  # e, of the space in which pictures and texts meet
 
 
 class ContrastiveModel(nn.Module):
-    """Two towers (Radford et al. 2021, CLIP): pictures and texts become arrows of length 1 in one space.
+    """Two towers (Radford et al. 2021, CLIP): pictures and texts become unit vectors in one space.
 
     A picture is read at CLS, a text at its <eos>, the one place that has seen all of it.
 
     Args:
-        config: a `VLMConfig`; its fusion and projector play no part.
+        config: an `ImageTextConfig`.
     """
 
-    config_class = VLMConfig
+    config_class = ImageTextConfig
 
-    def __init__(self, config: VLMConfig):
+    def __init__(self, config: ImageTextConfig):
         super().__init__()
-        if not isinstance(config, VLMConfig):
-            raise TypeError(f"config is a {type(config).__name__}; expected a VLMConfig")
+        if not isinstance(config, ImageTextConfig):
+            raise TypeError(f"config is a {type(config).__name__}; expected an ImageTextConfig")
         self.config = config
         self.tokenizer = Tokenizer(config.words)
         self.vit, self.gpt = ViTModel(config.vit), GPTModel(config.gpt)

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import nn
 
+from .evaluation import eval_mode
+
 
 def sample_token(logits: torch.Tensor, temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None,
                  generator: torch.Generator | None = None) -> torch.Tensor:
@@ -53,7 +55,6 @@ def check_sampling(max_new_tokens: int, temperature: float, top_k: int | None, t
         raise ValueError(f"top_p is {top_p}; expected more than 0, and at most 1, or None")
 
 
-@torch.no_grad()
 def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
              attention_mask: torch.Tensor | None = None, temperature: float = 0.0, top_k: int | None = None,
              top_p: float | None = None, stop_token: int | None = None, use_cache: bool = True, seed: int | None = None,
@@ -95,9 +96,7 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     caches = model.new_caches(tokens.shape[1] + max_new_tokens) if use_cache else None  # type: ignore[operator]
     stopped = torch.zeros(len(tokens), dtype=torch.bool, device=device)
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         for step in range(max_new_tokens):
             if attention_mask is not None:
                 added = attention_mask.new_ones(len(tokens), tokens.shape[1] - attention_mask.shape[1])
@@ -112,6 +111,4 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
             tokens = torch.cat([tokens, chosen[:, None]], dim=1)
             if stopped.all():
                 break
-    finally:
-        model.train(was_training)
     return tokens

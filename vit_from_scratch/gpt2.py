@@ -10,7 +10,7 @@ import re
 
 import torch
 
-from . import training
+from .checkpoint import check_same
 from .gpt import GPTConfig, GPTModel
 from .pretrained import first_five, read_weights
 
@@ -76,7 +76,7 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
         drop_rate=config.drop_rate if config else 0.0,
     )
     if config is not None:
-        training.check_same("config", "the source (GPT-2)", found.to_dict(), config.to_dict())
+        check_same("config", "the source (GPT-2)", found.to_dict(), config.to_dict())
     model = GPTModel(found).to(embedding)
     expected = model.state_dict()
     odd = sorted(set(expected) ^ set(weights))

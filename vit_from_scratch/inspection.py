@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .evaluation import eval_mode
 from .model import ViTModel
 from .patches import check_divisible, check_images, to_pair
 from .plots import denormalize
 
 # %% ../notebooks/07_looking_inside.ipynb #07-010
-@torch.no_grad()
 def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits, and how much each token looks at each other one, in every layer and head.
 
@@ -38,17 +38,13 @@ def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor,
     Raises:
         TypeError, ValueError: as the model does, for images that it can't take.
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         x = model.embeddings(images.to(model.embeddings.cls_token.device))
         maps = []
         for block in model.encoder.blocks:
             maps.append(block.attention(block.norm1(x), return_weights=True)[1].cpu())
             x = block(x)
         logits = model.classifier(model.encoder.norm(x)[:, 0])
-    finally:
-        model.train(was_training)
     return logits.cpu(), torch.stack(maps, dim=1)
 
 # %% ../notebooks/07_looking_inside.ipynb #07-015
@@ -210,7 +206,6 @@ def patch_filters(model: ViTModel, count: int = 28) -> tuple[torch.Tensor, torch
     return components.reshape(count, *weight.shape[1:]), (sizes**2 / (sizes**2).sum())[:count]
 
 # %% ../notebooks/07_looking_inside.ipynb #07-057
-@torch.no_grad()
 def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tuple[int, int], fill: float = 1.0,
               window: int = 1) -> torch.Tensor:
     """How much probability the class loses when each part of the picture is hidden (Zeiler and Fergus 2014).
@@ -246,12 +241,9 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
         row, column = divmod(i, columns)
         top, left = max(0, row - reach) * ph, max(0, column - reach) * pw
         pictures[i, :, top : (row + reach + 1) * ph, left : (column + reach + 1) * pw] = fill
-    was_training = model.training
     device = next(model.parameters()).device
-    try:
-        logits = torch.cat([model.eval()(batch.to(device)).cpu() for batch in pictures.split(128)])
-    finally:
-        model.train(was_training)
+    with eval_mode(model):
+        logits = torch.cat([model(batch.to(device)).cpu() for batch in pictures.split(128)])
     if not 0 <= label < logits.shape[1]:
         raise ValueError(f"label is {label}; expected a class from 0 to {logits.shape[1] - 1}")
     probabilities = logits.softmax(dim=-1)[:, label]

@@ -29,10 +29,10 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 from torch.nn import functional as F
 
+from .checkpoint import atomic_write, check_same
 from .config import CONFIGS, ViTConfig
 from .model import ViTModel
 from .patches import Size, to_pair
-from .training import check_same
 
 # %% ../notebooks/08_pretrained.ipynb #08-007
 LAYOUTS = ("torchvision", "timm", "huggingface", "google")
@@ -469,16 +469,10 @@ def save_safetensors(path: str | os.PathLike, model: ViTModel) -> None:
 
     A file of numbers and names only: nothing in it can run, and any library can read it.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     header = {"format": "pt", "config": json.dumps(model.config.to_dict())}
-    try:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(safetensors_bytes(weights, metadata=header))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 # %% ../notebooks/08_pretrained.ipynb #08-052
 def load_safetensors(path: str | os.PathLike, config: ViTConfig | None = None) -> ViTModel:

@@ -11,19 +11,14 @@ from collections import Counter
 from collections.abc import Iterable
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 # %% ../notebooks/09_gpt_decoder.ipynb #09-026
 class Tokenizer:
     """Text to token ids and back: known words with the space before them, and bytes for what is unknown.
 
-    Ids: 0 <pad>, 1 <bos> (a text begins), 2 <eos> (it ends), 3 to 258 the bytes, then the words.
-
-    Args:
-        words: the known pieces, such as "a" and " cat", each once.
-
-    Raises:
-        TypeError: a word that is not a str.
-        ValueError: an empty word, or one that is there twice.
+    Ids: 0 <pad>, 1 <bos> (a text begins), 2 <eos> (it ends), 3 to 258 the bytes, then the `words`: pieces such as "a"
+    and " cat", each once.
     """
 
     pieces = re.compile(r" ?\w+| ?[^\w\s]+|\s+")  # a word, signs, or white space: together they leave nothing out
@@ -31,9 +26,8 @@ class Tokenizer:
 
     def __init__(self, words: Iterable[str]):
         self.words = list(words)
-        odd = next((word for word in self.words if not isinstance(word, str)), None)
-        if odd is not None:
-            raise TypeError(f"words has {odd!r}, a {type(odd).__name__}; expected only str")
+        if not all(isinstance(word, str) for word in self.words):
+            raise TypeError("words has something that is no str; expected only str")
         self.ids = {word: self.first_word + i for i, word in enumerate(self.words)}
         if len(self.ids) < len(self.words) or "" in self.ids:
             raise ValueError("words has one twice, or an empty one; expected each once: list(dict.fromkeys(words))")
@@ -50,60 +44,32 @@ class Tokenizer:
         return self.first_word + len(self.words)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of any text, without special tokens; `decode` gives it back.
-
-        Raises:
-            TypeError: not a str.
-        """
+        """The ids of any text, without special tokens; `decode` gives it back."""
         if not isinstance(text, str):
             raise TypeError(f"text is a {type(text).__name__}; expected a str (for several texts, one call each)")
         ids = []
         for piece in self.pieces.findall(text):
             known = self.ids.get(piece)
-            as_bytes = [] if known else piece.encode("utf-8", "surrogatepass")  # half a UTF-16 pair is let through, too
-            ids += [known] if known else [self.first_byte + byte for byte in as_bytes]
+            ids += [known] if known else [self.first_byte + byte for byte in piece.encode()]
         return ids
 
     def decode(self, ids: Iterable[int] | torch.Tensor) -> str:
-        """The text of ids; special tokens vanish, and bytes that are no UTF-8 become the replacement character.
-
-        Raises:
-            ValueError: an id out of range.
-        """
+        """The text of ids; special tokens vanish, and bytes that are no UTF-8 become the replacement character."""
         data = b""
         for i in ids.tolist() if isinstance(ids, torch.Tensor) else ids:
             if not 0 <= i < len(self):
                 raise ValueError(f"id {i} is out of range; this tokenizer has ids 0 to {len(self) - 1}")
             if i >= self.first_word:
-                data += self.words[i - self.first_word].encode("utf-8", "surrogatepass")
+                data += self.words[i - self.first_word].encode()
             elif i >= self.first_byte:
                 data += bytes([i - self.first_byte])
-        try:
-            return data.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            return data.decode("utf-8", "replace")
+        return data.decode(errors="replace")
 
     def pad_batch(self, lists: Iterable[list[int]], side: str = "right") -> tuple[torch.Tensor, torch.Tensor]:
-        """Lists of ids as one tensor, the shorter ones filled up with <pad>.
-
-        Args:
-            lists: ids, a list for each text.
-            side: "right" for training, "left" for prompts that are to be continued.
-
-        Returns:
-            Tokens (b, n), int64, and the attention mask (b, n), bool: True where there is something to see.
-
-        Raises:
-            ValueError: no lists at all, or another side.
-        """
-        lists = [list(ids) for ids in lists]
-        if not lists or side not in ("left", "right"):
-            raise ValueError(f"side is {side!r} and there are {len(lists)} lists; expected left or right, and one list")
-        n = max(len(ids) for ids in lists)
-        tokens = torch.full((len(lists), n), self.pad)
-        mask = torch.zeros(len(lists), n, dtype=torch.bool)
-        for row, ids in enumerate(lists):
-            place = slice(n - len(ids), n) if side == "left" else slice(0, len(ids))
-            tokens[row, place] = torch.tensor(ids, dtype=torch.int64)
-            mask[row, place] = True
-        return tokens, mask
+        """Lists of ids as one tensor (b, n), filled up with <pad> on a side ("left": prompts), and where tokens are."""
+        rows = [torch.tensor(list(ids), dtype=torch.int64) for ids in lists]
+        if not rows or side not in ("left", "right"):
+            raise ValueError(f"side is {side!r} and there are {len(rows)} lists; expected left or right, and one list")
+        options = {"batch_first": True, "padding_side": side}
+        tokens = pad_sequence(rows, padding_value=self.pad, **options)
+        return tokens, pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in rows], **options)

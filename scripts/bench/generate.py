@@ -10,9 +10,9 @@ import time
 
 import torch
 
+from vit_from_scratch.evaluation import best_device
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
-from vit_from_scratch.training import best_device
 
 LENGTHS = (16, 32, 64, 128, 256)
 WINDOW = 8  # tokens on either side of a length whose times count

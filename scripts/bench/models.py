@@ -43,8 +43,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from tqdm import tqdm
 
 from vit_from_scratch.config import CONFIGS, ViTConfig
+from vit_from_scratch.evaluation import best_device
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.training import best_device
 
 ROOT = Path(__file__).resolve().parents[2]
 
