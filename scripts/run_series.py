@@ -1,26 +1,34 @@
 """Run the lessons in order, each in a fresh kernel, and make one page of their figures and results.
 
 The executed copies go to build/lessons/, the page to build/index.html; the notebooks themselves stay as they are,
-unless --save writes the outputs into them. A lesson that has run already, and has not changed since, is not run
-again: after an interruption the same command goes on where it was.
+unless --save writes the outputs into them. A lesson that has run already is run again only when its code cells have
+changed, or a file that it read (a module of the package, data, a checkpoint), or when a file that it wrote is gone.
+After an interruption the same command goes on where it was.
 """
 
 import argparse
 import base64
 import hashlib
 import html
+import json
+import os
+import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
-from export import PACKAGE, ROOT, lessons, write
+from export import ROOT, lessons, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 from tqdm import tqdm
 
 BUILD = ROOT / "build"
+RECORDER = Path(__file__).resolve().parent / "recorder"
+MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
+NO_INPUT = {".git", "notebooks", "scripts", "__pycache__"}  # `%run ../scripts/export.py` opens them
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -47,17 +55,79 @@ class Client(NotebookClient):
         return super().output(outs, msg, display_id, cell_index)
 
 
-def fingerprint(lesson: Path) -> str:
-    """Changes when the lesson's cells, the package or the data do: then the lesson has to run again."""
-    cells = nbformat.read(lesson, as_version=4).cells
-    digest = hashlib.sha256(repr([(cell.cell_type, cell.source) for cell in cells]).encode())
-    for path in sorted([*PACKAGE.glob("*.py"), *(ROOT / "data").rglob("*.*")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code cells that have code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def code_hash(notebook: nbformat.NotebookNode) -> str:
+    """Changes when a code cell does, or their order; not with the prose, the tags or the outputs."""
+    return hashlib.sha256(json.dumps([cell.source for cell in code_cells(notebook)]).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Changes with a file's content; "" if there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inputs_and_outputs(record: Path) -> dict:
+    """What a lesson's processes read, as {path: hash}, and what they wrote and left, as [path]; paths from ROOT.
+
+    A file counts as written if it was written before it was read. One that somebody else has changed while the lesson
+    ran has the hash "changed", which no file has: the lesson will run again.
+    """
+    first, lines = {}, record.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    written = {line.split(" ", 2)[2] for line in lines if line.startswith("w")}
+    for kind, changed, path in (line.split(" ", 2) for line in lines):
+        first.setdefault(path, (kind, int(changed)))
+    read, left = {}, []
+    for name, (kind, changed) in sorted(first.items()):
+        path = Path(name)
+        relative = path.relative_to(ROOT)
+        is_about_the_project = len(relative.parts) == 1 or relative.parts[0].endswith(".egg-info")
+        if is_about_the_project or NO_INPUT & set(relative.parts) or not path.is_file():
+            continue
+        if kind == "w":
+            left.append(relative.as_posix())
+        elif name in written or path.is_relative_to(BUILD) or path.stat().st_mtime_ns == changed:
+            read[relative.as_posix()] = file_hash(path)
+        else:
+            read[relative.as_posix()] = "changed"
+    return {"read": read, "written": left}
+
+
+def what_changed(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> str:
+    """Why a lesson has to run again, in words; "" if its executed copy is still what a run would give."""
+    ran = copy.metadata.get("ran")
+    if ran is None or ran["code"] != code_hash(lesson):
+        return "its code has changed"
+    changed = [path for path, content in ran["read"].items() if file_hash(ROOT / path) != content]
+    gone = [path for path in ran["written"] if not (ROOT / path).exists()]
+    return f"{changed[0]} has changed" if changed else f"{gone[0]} is gone" if gone else ""
+
+
+def take_outputs(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> None:
+    """Give a lesson, whose prose may have changed since, the outputs of its executed copy."""
+    for cell, ran in zip(code_cells(lesson), code_cells(copy), strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    lesson.metadata = copy.metadata
+
+
+def environment(record: str) -> dict[str, str]:
+    """A kernel's: what the Makefile exports, unless it is set already, and what the recorder of opened files needs."""
+    exported = dict(re.findall(r"^export (\w+) \?= (\S+)", MAKEFILE.read_text(encoding="utf-8"), re.M))
+    folders = os.pathsep.join(filter(None, [str(RECORDER), os.environ.get("PYTHONPATH")]))
+    return exported | os.environ | {"PYTHONPATH": folders, "SERIES_ROOT": str(ROOT), "SERIES_RECORD": record}
 
 
 def run(lesson: Path) -> nbformat.NotebookNode:
     """Run a lesson with a progress bar over its cells.
+
+    Returns:
+        The lesson with its outputs; its metadata has the seconds, and as "ran" what `what_changed` compares.
 
     Raises:
         LessonFailed: a cell raised.
@@ -67,31 +137,61 @@ def run(lesson: Path) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": str(lesson.parent)}}
-    client = Client(notebook, timeout=None, kernel_name="python3", resources=resources, coalesce_streams=True)
+    client = Client(notebook, timeout=None, kernel_name="python3", resources=resources, coalesce_streams=True,
+                    record_timing=False)  # fmt: skip
     start = time.perf_counter()
     bar_format = "{desc:24s} {percentage:3.0f}% |{bar:20}| {n_fmt:>2}/{total_fmt} cells [{elapsed}] {postfix}"
     client.extra_arguments = ["--log-level=ERROR"]
-    with tqdm(total=len(notebook.cells), desc=lesson.stem, bar_format=bar_format) as bar, client.setup_kernel():
-        client.show = lambda line: bar.set_postfix_str(line[:70])
-        for index, cell in enumerate(notebook.cells):
-            try:
-                client.execute_cell(cell, index)
-            except (CellExecutionError, DeadKernelError) as error:
-                count = sum(1 for other in notebook.cells[: index + 1] if other.cell_type == "code")
-                reason = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
-                raise LessonFailed(f"{lesson.name}, code cell {count}:\n\n{cell.source}\n\n{reason}") from error
-            bar.update()
-        bar.set_postfix_str("")
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-    notebook.metadata = nbformat.from_dict(METADATA | {"seconds": round(time.perf_counter() - start)})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        record = Path(folder) / "record"
+        kernel = client.setup_kernel(env=environment(str(record)))
+        with tqdm(total=len(notebook.cells), desc=lesson.stem, bar_format=bar_format) as bar, kernel:
+            client.show = lambda line: bar.set_postfix_str(line[:70])
+            for index, cell in enumerate(notebook.cells):
+                try:
+                    client.execute_cell(cell, index)
+                except (CellExecutionError, DeadKernelError) as error:
+                    count = sum(1 for other in notebook.cells[: index + 1] if other.cell_type == "code")
+                    reason = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
+                    raise LessonFailed(f"{lesson.name}, code cell {count}:\n\n{cell.source}\n\n{reason}") from error
+                bar.update()
+            bar.set_postfix_str("")
+        ran = {"code": code_hash(notebook), **inputs_and_outputs(record)}
+    seconds = round(time.perf_counter() - start)
+    notebook.metadata = nbformat.from_dict(METADATA | {"seconds": seconds, "ran": ran})
     return notebook
 
 
+def clean(notebook: nbformat.NotebookNode, outputs_of: str) -> str:
+    """The text of a lesson's file: no metadata but tags, the kernel, and the hash of the code that made the outputs."""
+    notebook = nbformat.from_dict({**notebook, "metadata": METADATA | {"outputs_of": outputs_of}})
+    for cell in notebook.cells:
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
+    return nbformat.writes(notebook).rstrip() + "\n"
+
+
+def clean_all(chosen: list[Path]) -> None:
+    """Remove what an editor has left in the lessons, and say where."""
+    for lesson in chosen:
+        notebook, text = nbformat.read(lesson, as_version=4), lesson.read_text(encoding="utf-8")
+        cleaned = clean(notebook, notebook.metadata.get("outputs_of", ""))
+        if cleaned != text:
+            write(lesson, cleaned)
+            print(f"{lesson.stem}: removed what an editor had left")
+
+
 def save(lesson: Path, notebook: nbformat.NotebookNode) -> None:
-    """Put the outputs into the lesson itself, and the figure of its cell tagged `cover` beside it, for the README."""
-    write(lesson, nbformat.writes(nbformat.from_dict({**notebook, "metadata": METADATA})).rstrip() + "\n")
-    covers = [cell for cell in notebook.cells if "cover" in cell.metadata.get("tags", [])]
+    """Put the outputs into the lesson itself, and the figure of its cell tagged `cover` beside it, for the README.
+
+    Raises:
+        LessonFailed: its code has been edited while it ran. New prose is kept.
+    """
+    current, code = nbformat.read(lesson, as_version=4), notebook.metadata["ran"]["code"]
+    if code_hash(current) != code:
+        raise LessonFailed(f"{lesson.name} has been edited while it ran, and nothing is saved in it: run it again")
+    take_outputs(current, notebook)
+    write(lesson, clean(current, code))
+    covers = [cell for cell in current.cells if "cover" in cell.metadata.get("tags", [])]
     for kind, data in (picture for cell in covers for picture in pictures(cell)):
         (lesson.parent / "images").mkdir(exist_ok=True)
         (lesson.parent / "images" / f"{lesson.stem}.{kind}").write_bytes(base64.b64decode(data))
@@ -138,36 +238,59 @@ def make_page() -> Path:
     return BUILD / "index.html"
 
 
+def up_to_date(lesson: Path, fresh: bool = False) -> nbformat.NotebookNode:
+    """A lesson with its outputs, in build/lessons/ too: from there where nothing has changed, or else it runs now.
+
+    Raises:
+        LessonFailed: a cell raised.
+    """
+    copy, notebook = BUILD / "lessons" / lesson.name, nbformat.read(lesson, as_version=4)
+    ran = nbformat.read(copy, as_version=4) if copy.exists() and not fresh else None
+    reason = what_changed(notebook, ran) if ran else ""
+    if ran and not reason:
+        take_outputs(notebook, ran)
+        is_same = nbformat.writes(notebook) == nbformat.writes(ran)
+        news = "" if is_same else ": only its prose is new"
+        print(f"{lesson.stem:24s} has run already ({copy.relative_to(ROOT)}){news}")
+        if is_same:
+            return notebook
+    else:
+        if reason:
+            print(f"{lesson.stem:24s} runs again: {reason}")
+        notebook = run(lesson)
+    write(copy.with_suffix(".html"), HTMLExporter().from_notebook_node(notebook)[0])
+    write(copy, nbformat.writes(notebook))
+    return notebook
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lessons", nargs="*", help="such as 01 or 01_patches (default: all)")
     parser.add_argument("--fresh", action="store_true", help="run again what has run already")
     parser.add_argument("--save", action="store_true", help="for maintainers: save the outputs in notebooks/ too")
+    parser.add_argument("--clean", action="store_true", help="for maintainers: run nothing, but remove from notebooks/ "
+                        "what an editor has left there, such as its version of Python")  # fmt: skip
     arguments = parser.parse_args()
     chosen = [path for path in lessons() if not arguments.lessons or path.stem.startswith(tuple(arguments.lessons))]
-    if not chosen:
-        parser.error(f"no lesson fits {' '.join(arguments.lessons)}; there are {', '.join(p.stem for p in lessons())}")
+    unknown = [name for name in arguments.lessons if not any(path.stem.startswith(name) for path in chosen)]
+    if unknown or not chosen:
+        parser.error(f"no lesson fits {' '.join(unknown)}; there are {', '.join(path.stem for path in lessons())}")
+    if arguments.clean:
+        clean_all(chosen)
+        return 0
     for lesson in chosen:
-        copy, stamp = BUILD / "lessons" / lesson.name, fingerprint(lesson)
         try:
-            if not arguments.fresh and copy.exists():
-                notebook = nbformat.read(copy, as_version=4)
-                if notebook.metadata.get("fingerprint") == stamp:
-                    print(f"{lesson.stem:24s} has run already ({copy.relative_to(ROOT)})")
-                    continue
-            notebook = run(lesson)
+            notebook = up_to_date(lesson, arguments.fresh)
+            if arguments.save:
+                save(lesson, notebook)
         except LessonFailed as error:
             print(f"\nFAILED: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\nInterrupted in {lesson.stem}. The same command goes on from there.", file=sys.stderr)
+            print(f"\nInterrupted in {lesson.stem}. The same command, without --fresh, goes on from there.",
+                  file=sys.stderr)  # fmt: skip
             return 130
-        if arguments.save:
-            save(lesson, notebook)
-        notebook.metadata["fingerprint"] = fingerprint(lesson)
-        write(copy.with_suffix(".html"), HTMLExporter().from_notebook_node(notebook)[0])
-        write(copy, nbformat.writes(notebook))
     print(f"\nDone. Open {make_page().relative_to(ROOT)} in a browser; the executed lessons are beside it.")
     return 0
 

@@ -1,8 +1,6 @@
 """Attention, block and encoder: against plain Python, against PyTorch, and what the causal mask does."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -10,12 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from vit_from_scratch.attention import (
-    Linear,
     MultiHeadAttention,
     ViTMultiHeadAttention,
     attention_weights,
     causal_mask,
-)  # fmt: skip
+    check_heads,
+)
 from vit_from_scratch.encoder import FeedForward, LayerScale, TransformerBlock, TransformerEncoder
 
 
@@ -84,13 +82,21 @@ def test_attention_weights_are_a_softmax_of_scaled_products():
 
 
 def test_the_two_classes_differ_in_the_mask_alone():
-    assert MultiHeadAttention(8, 2).causal
+    assert MultiHeadAttention(8, 2, causal=True).causal
     assert not ViTMultiHeadAttention(8, 2).causal
+    with pytest.raises(TypeError, match="causal"):
+        ViTMultiHeadAttention(8, 2, causal=True)
     causal, full = TransformerBlock(8, 2, causal=True), TransformerBlock(8, 2)
     full.load_state_dict(causal.state_dict())  # the same parameters, by name and shape
     x = torch.randn(1, 4, 8)
     torch.testing.assert_close(full(x)[:, -1], causal(x)[:, -1])  # the last position sees all of them anyway
     assert (full(x)[:, 0] - causal(x)[:, 0]).abs().max() > 1e-3
+
+
+def test_nothing_is_causal_unless_asked_to_be():
+    assert not MultiHeadAttention(8, 2).causal
+    assert not TransformerBlock(8, 2).attention.causal
+    assert not any(block.attention.causal for block in TransformerEncoder(2, 8, num_heads=2).blocks)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -106,10 +112,15 @@ def test_attention_runs_in_half_precision(causal, dtype):
     torch.testing.assert_close(weights.float().sum(-1), torch.ones(2, 4, 5), rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize(("emb_dim", "num_heads", "way_out"), [(10, 3, "9"), (2, 4, "4"), (128, 5, "125")])
+@pytest.mark.parametrize(
+    ("emb_dim", "num_heads", "way_out"),
+    [(10, 3, 2), (2, 4, 2), (128, 5, 4), (16, 99, 16), (7, 3, 1), (8, 0, 1), (8, -2, 1)],
+)
 def test_heads_that_do_not_divide_are_refused(refuses, emb_dim, num_heads, way_out):
-    with refuses(ValueError, f"emb_dim {emb_dim}", f"num_heads {num_heads}", f"use an emb_dim of {way_out}"):
-        MultiHeadAttention(emb_dim, num_heads)
+    for wants_heads in (check_heads, MultiHeadAttention, ViTMultiHeadAttention, TransformerBlock):
+        with refuses(ValueError, f"emb_dim {emb_dim}", f"num_heads {num_heads}", f"use num_heads={way_out},"):
+            wants_heads(emb_dim, num_heads)
+    check_heads(emb_dim, way_out)
 
 
 @pytest.fixture
@@ -249,56 +260,3 @@ def test_gelu_is_exact_unless_asked_for_gpt_2s():
     assert not torch.equal(exact(x), tanh(x))
     made = TransformerEncoder(2, 12, num_heads=3, activation="gelu_tanh")
     assert {module.approximate for module in made.modules() if isinstance(module, nn.GELU)} == {"tanh"}
-
-
-@pytest.mark.parametrize("num_outputs", [1, 3, 7, None])
-def test_num_outputs_gives_the_first_ones(seeded, num_outputs):
-    x = torch.randn(2, 7, 12)
-    attention, block = ViTMultiHeadAttention(12, 3), TransformerBlock(12, 3, layer_scale=0.5)
-    encoder = TransformerEncoder(3, 12, num_heads=3)
-    for module in (attention, block, encoder):
-        torch.testing.assert_close(module(x, num_outputs=num_outputs), module(x)[:, :num_outputs])
-    out, weights = attention(x, return_weights=True, num_outputs=num_outputs)
-    torch.testing.assert_close(out, attention(x)[:, :num_outputs])
-    assert weights.shape == (2, 3, num_outputs or 7, 7)
-
-
-@pytest.mark.parametrize("causal, cache", [(True, None), (False, object())])
-def test_num_outputs_goes_with_full_attention_alone(causal, cache):
-    with pytest.raises(ValueError, match="num_outputs goes with full attention and no cache"):
-        MultiHeadAttention(12, 3, causal=causal)(torch.randn(2, 7, 12), cache=cache, num_outputs=1)
-
-
-# --- Linear
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 8), (1, 1, 8), (0, 5, 8), (5, 8), (2, 3, 5, 8)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("bias", [True, False])
-def test_linear_by_either_library_is_nn_linear(seeded, monkeypatch, shape, dtype, bias):
-    monkeypatch.setattr(Linear, "by_onednn", torch.backends.mkldnn.is_available())
-    layer = Linear(8, 3, bias=bias).to(dtype)
-    plain = nn.Linear(8, 3, bias=bias).to(dtype)
-    plain.load_state_dict(layer.state_dict())
-    x = torch.randn(shape, dtype=dtype)
-    found = []
-    for each in (layer, plain):
-        tokens = x.clone().requires_grad_()
-        out = each(tokens)
-        out.square().sum().backward()
-        found.append([out, tokens.grad, *(parameter.grad for parameter in each.parameters())])
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-@pytest.mark.parametrize("capabilities, expected", [
-    ("lambda: {'sse4a': True}", torch.backends.mkldnn.is_available()), ("lambda: {'sse4a': False}", False),
-    ("dict", False),  # a processor of another kind
-    (None, False),  # a torch that can't tell
-])  # fmt: skip
-def test_by_onednn_on_amd_alone(capabilities, expected):
-    code = "import torch; " + (f"torch.cpu.get_capabilities = {capabilities}; " if capabilities else
-                               "vars(torch.cpu).pop('get_capabilities', None); ")  # fmt: skip
-    code += "from vit_from_scratch.attention import Linear; print(Linear.by_onednn)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == str(expected), done.stderr

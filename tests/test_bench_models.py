@@ -1,90 +1,113 @@
-"""The benchmark: equal contenders, a limit that counts right, and a run from end to end on tiny shapes."""
+"""The benchmark: equal contenders, a limit that counts right, and a run from end to end on a tiny shape."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vit_from_scratch.model import ViTModel
 
 sys.path.insert(0, str(ROOT / "scripts"))
-import bench_models as bench
+from bench import models as bench
 
-TINY = bench.QUICK_SHAPES["quick"]
+pytestmark = pytest.mark.slow
+TINY = bench.SHAPES["tiny"]
 
 
 def test_the_contenders_are_equal():
-    counts = bench.check_equal(list(bench.CONTENDERS), TINY.config)
+    counts = bench.count_parameters(["ours", *bench.PACKAGES], TINY.config)
     assert counts["ours"] == counts["timm"] == counts["torchvision"] == counts["huggingface"]
     assert 0 < abs(counts["vit-pytorch"] - counts["ours"]) < 0.01 * counts["ours"]
 
 
-def test_unequal_contenders_are_refused(monkeypatch):
-    def deeper(config):
-        return ViTModel(config.replace(num_layers=config.num_layers + 1))
+@pytest.mark.parametrize("contender", ["ours", *bench.PACKAGES])
+def test_a_contender_answers_with_logits(contender):
+    images, _ = bench.make_batch(TINY, "cpu")
+    assert bench.forward(bench.build(contender, TINY.config, "cpu"), images, None)().shape == (4, 10)
 
-    monkeypatch.setitem(bench.CONTENDERS, "timm", deeper)
+
+def test_unequal_contenders_are_refused(monkeypatch):
+    def deeper(contender, config):
+        return ViTModel(config.replace(num_layers=config.num_layers + (contender == "timm")))
+
+    monkeypatch.setattr(bench, "new_model", deeper)
     with pytest.raises(ValueError, match=r"timm has [\d,]+ parameters, ours [\d,]+; expected within 1%"):
-        bench.check_equal(["ours", "timm"], TINY.config)
+        bench.count_parameters(["ours", "timm"], TINY.config)
+
+
+def operations_by_hand(mode: str) -> int:
+    """Of a ViT whose last block works for every token, as the peers' do; 2 for a multiplication with its addition."""
+    c, b = TINY.config, TINY.batch
+    n, d = c.num_patches + 1, c.emb_dim
+    patches = b * c.num_patches * c.num_channels * c.patch_size[0] ** 2 * d
+    others = b * c.num_layers * (12 * n * d * d + 2 * n * n * d) + b * d * c.num_classes
+    return 2 * (patches + others if mode == "forward" else 2 * patches + 3 * others)  # the pictures need no gradient
 
 
 @pytest.mark.parametrize("mode", bench.MODES)
-def test_the_products_are_those_of_the_model(mode):
-    """As many operations as torch counts in our model, forward and backward."""
-    model, (images, labels) = ViTModel(TINY.config), bench.make_batch(TINY, "cpu")
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        bench.MODES[mode](model)(images, labels)
-    assert counter.get_total_flops() == bench.count_operations(TINY, mode)
-
-
 @pytest.mark.parametrize("contender", ["timm", "torchvision", "huggingface"])
-def test_the_peers_compute_what_nobody_reads(contender):
-    model, (images, _) = bench.build(contender, TINY.config, "cpu"), bench.make_batch(TINY, "cpu")
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        model.train()(images)  # in eval mode torchvision's has a fast way that isn't counted
-    assert counter.get_total_flops() == bench.count_operations(TINY, "forward", num_outputs=None)
+def test_operations_are_counted_right(contender, mode):
+    assert TINY.batch * bench.operations_per_picture(contender, TINY.config, mode) == operations_by_hand(mode)
 
 
-@pytest.mark.parametrize("way", bench.limits("cpu").values())
-def test_the_limit_computes_all_of_them(way):
+@pytest.mark.parametrize("mode", bench.MODES)
+def test_the_limit_computes_all_of_them(mode):
+    limit, operations = bench.matrix_products("ours", TINY, mode, "cpu")
+    assert 0 < operations <= operations_by_hand(mode)
     with FlopCounterMode(display=False) as counter:
-        bench.all_products(TINY, "step", way, "cpu")()
-    assert counter.get_total_flops() == bench.count_operations(TINY, "step")
+        limit()
+    assert counter.get_total_flops() == operations == TINY.batch * bench.operations_per_picture("ours", *TINY[:1], mode)
 
 
-def test_a_quick_run_from_end_to_end(tmp_path):
-    words = ["--quick", "--no-compile", "--threads", "1", "--device", "cpu", "--json", str(tmp_path / "found.json")]
-    command = [sys.executable, str(ROOT / "scripts" / "bench_models.py"), *words, "--contenders", "timm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_peak_is_what_is_alive_at_once():
+    def call():
+        held = torch.ones(500_000)  # 2 MB, until the end
+        for _ in range(3):
+            torch.ones(250_000)  # 1 MB, given back at once
+        return held.sum()
+
+    assert 3 <= bench.peak_megabytes(call, "cpu") < 3.001
+
+
+QUICK = ["--shapes", "tiny", "--rounds", "1", "--no-compile", "--device", "cpu", "--contenders", "timm", "--json"]
+
+
+def test_a_run_from_end_to_end(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "bench" / "models.py"), *QUICK, str(tmp_path / "found.json")]
+    done = subprocess.run([*command, "--growth", "tiny"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["finished"] and found["quick"] and "processor" in found["machine"]
+    assert "processor" in found["machine"] and found["rounds"] == 1
     for mode in bench.MODES:
-        table = found["shapes"]["quick"][mode]
-        assert {"ours", "timm", "products by torch.mm"} <= table["rows"].keys()
-        assert all(row["median"] > 0 for row in table["rows"].values())
-        assert table["ours_over_fastest_peer"]["eager"]["peer"] == "timm"
-    assert found["growth"]["series"].keys() == {"image side", "depth", "batch"}
-    assert "QUICK" in done.stdout and "growth of ours" in done.stdout and str(tmp_path) in done.stdout
+        rows = found["shapes"]["tiny"][mode]
+        assert rows.keys() == {"ours", "timm", bench.LIMIT}
+        assert all(row["median"] > 0 and len(row["times"]) == 1 for row in rows.values())
+        assert rows["ours"]["over_fastest"] == {"timm": rows["timm"]["ours_over_it"]}
+        assert rows["timm"]["ours_over_it"] == pytest.approx(rows["ours"]["times"][0] / rows["timm"]["times"][0])
+        assert rows["ours"]["peak_MB"] > 0.1 and bench.LIMIT in done.stdout
+    assert found["growth"].keys() == {"image side", "depth", "batch"}
+    assert [point["tokens"] for point in found["growth"]["image side"]] == [17, 65, 145, 257]
+    assert found["growth"]["batch"][-1]["^ GFLOP"] == pytest.approx(1)
+
+
+def test_a_peer_that_is_not_there_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    bench.main([*QUICK, str(tmp_path / "found.json"), "--growth", "none"])
+    assert re.search(r"timm is left out: .*timm.*; pip install -r scripts/bench/requirements", capsys.readouterr().err)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["shapes"]["tiny"]["forward"].keys() == {"ours", bench.LIMIT}
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--rounds", "6"], "at least 7"), (["--threads", "0"], "at least 1"), (["--device", "abacus"], "cpu, cuda or mps"),
+    (["--rounds", "0"], "at least 1"), (["--device", "abacus"], "invalid choice"),
     (["--shapes", "ViT-X"], "invalid choice"), (["--contenders", "nobody"], "invalid choice"),
-    (["--quick", "--shapes", "ViT-Ti/16"], "leave out --shapes"),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused(words, message, capsys):
     with pytest.raises(SystemExit) as end:
         bench.ask(words)
     assert end.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_a_missing_peer_is_named(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        bench.ask(["--contenders", "timm"])
-    assert "timm not installed: pip install -r requirements-peers.txt" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from vit_from_scratch.captions import (
     CaptionFolder,
     ScenePainter,
     fit_picture,
+    layout_scene,
     read_captions,
     score_captions,
 )
@@ -62,7 +63,7 @@ def test_without_augmentation_colours_stay_in_range(painter):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_layout_is_what_the_caption_says(painter, relation, count):
     for seed in range(20):
-        placed = painter.layout(Scene("cat", count, relation, "house"), random.Random(seed))
+        placed = layout_scene(Scene("cat", count, relation, "house"), random.Random(seed))
         *things, (landmark, left, top, side) = placed
         assert landmark == "house" and side == 2 * CELL and len(things) == count
         assert len({(x, y) for _, x, y, _ in things}) == count  # no two in one place
@@ -89,7 +90,7 @@ def test_the_layout_is_what_gets_painted(painter):
         picture = painter.paint([scene], rng)[0]
         same.choice(painter.artists)
         covered = torch.zeros(48, 48, dtype=torch.bool)
-        for _, left, top, side in painter.layout(scene, same):
+        for _, left, top, side in layout_scene(scene, same):
             covered[top : top + side, left : left + side] = True
             assert (picture[:, top : top + side, left : left + side] < 0.9).any()
         assert (picture[:, ~covered] > 0.99).all()
@@ -100,7 +101,7 @@ def test_a_single_picture_is_its_sprite():
     scene = Scene("rocket")
     rng = random.Random(0)
     rng.choice(painter.artists)
-    [(_, left, top, side)] = painter.layout(scene, rng)
+    [(_, left, top, side)] = layout_scene(scene, rng)
     painted = painter.paint([scene], random.Random(0))[0, :, top : top + side, left : left + side]
     assert torch.allclose(painted, painter.sprites["noto", "rocket"] / 127.5 - 1, atol=1e-4)
 

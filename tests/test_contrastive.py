@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
+from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.contrastive import ContrastiveModel, contrastive_loss
 from vit_from_scratch.gpt import GPTConfig
 from vit_from_scratch.scene_gpt import fit
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, save_checkpoint
-from vit_from_scratch.vlm import VLMConfig
+from vit_from_scratch.vlm import ImageTextConfig
 
 WORDS = ("red", "green", "blue", " square")
 
@@ -20,7 +20,7 @@ WORDS = ("red", "green", "blue", " square")
 def twin() -> ContrastiveModel:
     vit = ViTConfig(image_size=8, patch_size=4, emb_dim=16, num_layers=1, num_heads=4, num_classes=0)
     gpt = GPTConfig(vocab_size=len(Tokenizer(WORDS)), context_length=8, emb_dim=24, num_layers=1, num_heads=3)
-    return ContrastiveModel(VLMConfig(vit=vit, gpt=gpt, words=WORDS)).eval()
+    return ContrastiveModel(ImageTextConfig(vit=vit, gpt=gpt, words=WORDS)).eval()
 
 
 def test_the_loss_is_both_cross_entropies_by_hand():
@@ -85,6 +85,7 @@ def test_the_temperature_stays_above_a_hundredth(twin):
     assert twin.log_scale.grad != 0  # and can come back down
 
 
+@pytest.mark.slow
 def test_towers_learn_which_belongs_to_which(twin):
     """Three colours in shades, until each text finds its own."""
     colours = torch.eye(3)[:, :, None, None] * 2 - 1
@@ -101,7 +102,7 @@ def test_towers_learn_which_belongs_to_which(twin):
 
 
 def test_a_config_of_another_model_is_refused(tiny, refuses):
-    with refuses(TypeError, "VLMConfig"):
+    with refuses(TypeError, "ImageTextConfig"):
         ContrastiveModel(tiny)
 
 

@@ -2,15 +2,20 @@
 
 import csv
 import re
+import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
-from vit_from_scratch.data import DATA_DIR, SPLITS, cut_sheet, load_emoji, read_picture
+from vit_from_scratch.data import SPLITS, cut_sheet, load_emoji, read_picture
+from vit_from_scratch.paths import DATA_DIR
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+sys.path.insert(0, str(ROOT / "scripts"))
+import build_emoji
+
+DATA = ROOT / "data"
 ARTISTS = sorted(path.stem for path in (DATA / "emoji").glob("*.png"))
 UNSEEN = "fluent-emoji-flat"
 LICENCES = {"Apache-2.0", "CC-BY-4.0", "CC-BY-SA-4.0", "MIT", "CC0-1.0"}
@@ -151,6 +156,32 @@ def test_sister_drawings_lie_on_one_side(rows, sisters):
     pairs = [found for found in splits.values() if len(found) == 2]
     assert len(pairs) > 100
     assert all(one == other for one, other in pairs)
+
+
+# ---- what they are built from: data/build_emoji.toml ----
+
+
+def test_every_class_follows_from_the_table(rows):
+    wrong = [row for row in rows if row["class"] != build_emoji.class_of(row["name"], row["subgroup"])]
+    assert not wrong
+    assert sorted(build_emoji.CLASSES) == sorted({row["class"] for row in rows} - {""})
+
+
+def test_what_is_excluded_is_not_there(rows):
+    assert set(build_emoji.ARTISTS) == set(ARTISTS) and build_emoji.UNSEEN_ARTIST == UNSEEN
+    drawn = {(row["artist"], row["name"]) for row in rows}
+    excluded = {(artist, name) for artist, table in build_emoji.ARTISTS.items() for name in table.get("excluded", ())}
+    assert len(excluded) > 20 and not drawn & excluded
+
+
+def test_the_table_names_emoji_that_there_are(rows):
+    """A misspelt name would be an exception that never applies."""
+    names, subgroups = ({row[column] for row in rows} for column in ("name", "subgroup"))
+    for table in build_emoji.ARTISTS.values():
+        assert {*table.get("icons", ()), *table.get("excluded", ())} <= names
+    for table in build_emoji.CLASSES.values():
+        assert {*table.get("added", ()), *table.get("left_out", ())} <= names
+        assert set(table["subgroups"]) <= subgroups
 
 
 # ---- data/README.md ----

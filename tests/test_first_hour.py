@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "first_hour.py"
+import pytest
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench" / "first_hour.py"
 
 
 def run(*words) -> subprocess.CompletedProcess:
@@ -34,6 +37,6 @@ def test_two_recipes_side_by_side(tmp_path):
 
 
 def test_a_run_that_fails_says_why(tmp_path):
-    done = run("--recipes", "emoji", "--minutes", 0.3, "--output", tmp_path / "hour", "--num-heads", 7)
+    done = run("--recipes", "emoji", "--minutes", 4, "--output", tmp_path / "hour", "--num-heads", 7)
     assert done.returncode == 1 and "left no checkpoint" in done.stderr
     assert "not divisible by num_heads 7" in done.stderr

@@ -274,6 +274,7 @@ def test_overlay_draws_any_map(weights, channels):
     assert (frame.x0, frame.y0, frame.x1, frame.y1) == (9.5, 3.5, 11.5, 7.5)
 
 
+@pytest.mark.slow
 def test_the_interactive_figure_redraws(wide, images):
     explorer = explore_attention(wide, images, ["one", "two"])
     controls = {control.description: control for control in explorer.children[0].children}

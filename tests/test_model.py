@@ -2,15 +2,20 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
+from vit_from_scratch.attention import MultiHeadAttention
 from vit_from_scratch.config import CONFIGS
 from vit_from_scratch.embeddings import ViTEmbeddings
-from vit_from_scratch.model import ViTModel
+from vit_from_scratch.encoder import TransformerBlock, TransformerEncoder
+from vit_from_scratch.model import ViTModel, cls_output
 from vit_from_scratch.patches import patchify, unpatchify
 
 
@@ -94,21 +99,182 @@ def test_the_classifier_reads_the_cls_token(tiny, images):
     torch.testing.assert_close(model(images), model.classifier(model.forward_features(images)[:, 0]))
 
 
-def test_slicing_early_changes_no_gradient(tiny, images):
-    early, late = ViTModel(tiny.replace(layer_scale=0.1)), ViTModel(tiny.replace(layer_scale=0.1))
-    late.load_state_dict(early.state_dict())
-    early(images).square().sum().backward()
-    late.classifier(late.forward_features(images)[:, 0]).square().sum().backward()
-    for (name, ours), theirs in zip(early.named_parameters(), late.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+# ---- the last block works for CLS alone ----
 
 
-def test_the_last_block_works_for_cls_alone(tiny, images):
+def rows_of_the_last_block(model: ViTModel, images: torch.Tensor, monkeypatch) -> list[int]:
+    """How many tokens each LayerNorm gets: a look that needs no hook."""
+    rows, layer_norm = [], nn.functional.layer_norm
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.functional, "layer_norm", lambda x, *rest: rows.append(x.shape[1]) or layer_norm(x, *rest))
+        model(images)
+    return rows[-2:]  # the last block's second norm, and the encoder's
+
+
+@pytest.fixture(params=[{}, {"num_layers": 1}, {"layer_scale": 0.5, "qkv_bias": False}, {"num_heads": 1}], ids=str)
+def model(request, tiny) -> ViTModel:
+    """Models whose every parameter is drawn at random (norms and scales, too)."""
+    made = ViTModel(tiny.replace(**request.param))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.3)
+    return made
+
+
+def test_cls_alone_gives_the_same_logits_and_gradients(model, images, monkeypatch):
+    assert rows_of_the_last_block(model, images, monkeypatch) == [1, 1]
+    both = model(images), model.classifier(model.forward_features(images)[:, 0])
+    torch.testing.assert_close(*both, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])),
+                                     list(model.parameters())) for logits in both]
+    for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_to_the_last_digits_in_float64(model, images):
+    model, images = model.double(), images.double()
+    torch.testing.assert_close(
+        cls_output(model.encoder, model.embeddings(images)), model.forward_features(images)[:, 0], rtol=0, atol=1e-12
+    )
+
+
+PARTS = ["norm1", "attention", "attention.qkv", "attention.out_proj", "attention.dropout", "scale1", "norm2",
+         "feed_forward", "feed_forward.layers", "feed_forward.layers.1", "scale2"]  # fmt: skip
+WATCHED = ["encoder", "encoder.norm", "encoder.blocks.1", *(f"encoder.blocks.1.{part}" for part in PARTS)]
+
+
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
+@pytest.mark.parametrize("part", WATCHED)
+def test_a_hook_is_called_and_sees_every_token(tiny, images, kind, part, monkeypatch):
     model, shapes = ViTModel(tiny), []
-    for block in model.encoder.blocks:
-        block.feed_forward.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
-    model(images)
-    assert shapes == [(5, tiny.num_patches + 1, 16)] * (tiny.num_layers - 1) + [(5, 1, 16)]
+    whole = model.classifier(model.forward_features(images)[:, 0])
+
+    def note(module, *tensors):
+        tensors = [item for each in tensors for item in (each if isinstance(each, tuple) else (each,))]
+        shapes.extend(tuple(tensor.shape[:2]) for tensor in tensors)
+
+    hook = getattr(model.get_submodule(part), f"register_{kind}")(note)
+    logits = model(images)
+    logits.sum().backward()
+    assert set(shapes) == {(5, tiny.num_patches + 1)}
+    torch.testing.assert_close(logits, whole, rtol=0, atol=1e-6)
+    hook.remove()
+    assert rows_of_the_last_block(model, images, monkeypatch) == [1, 1]
+
+
+def test_a_hook_on_another_block_changes_nothing(tiny, images, monkeypatch):
+    model, shapes = ViTModel(tiny), []
+    model.encoder.blocks[0].register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+    assert rows_of_the_last_block(model, images, monkeypatch) == [1, 1]
+    assert shapes == [(5, tiny.num_patches + 1, 16)]
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+class Mixer(nn.Module):
+    """In a feed-forward's place, but it looks at all the tokens."""
+
+    def forward(self, x):
+        return x + x.mean(dim=1, keepdim=True)
+
+
+class LoRA(nn.Module):
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.linear, self.down, self.up = linear, nn.Linear(16, 2), nn.Linear(2, linear.out_features)
+
+    def forward(self, x):
+        return self.linear(x) + self.up(self.down(x))
+
+
+class OwnBlock(TransformerBlock):
+    def forward(self, x, mask=None, cache=None):
+        return super().forward(x.flip(1), mask, cache)
+
+
+def causal(block: TransformerBlock) -> None:
+    block.attention.causal = True
+
+
+CHANGES = {
+    "activation checkpointing": lambda block: setattr(
+        block, "forward", partial(checkpoint, block.forward, use_reentrant=False)),
+    "attention's forward": lambda block: setattr(block.attention, "forward", lambda x, mask, cache: x.flip(1)),
+    "parametrized": lambda block: parametrize.register_parametrization(block.attention.qkv, "weight", Doubled()),
+    "LoRA": lambda block: setattr(block.attention, "qkv", LoRA(block.attention.qkv)),
+    "no attention": lambda block: setattr(block, "attention", Mixed()),
+    "another feed-forward": lambda block: setattr(block, "feed_forward", Mixer()),
+    "attention as feed-forward": lambda block: setattr(block, "feed_forward", MultiHeadAttention(16, 4)),
+    "subclass": lambda block: setattr(block, "__class__", OwnBlock),
+    "causal": causal,
+    "another activation": lambda block: block.feed_forward.layers.__setitem__(1, nn.ReLU()),
+}  # fmt: skip
+
+
+class Mixed(nn.Module):
+    """In an attention's place."""
+
+    def forward(self, x, mask=None, cache=None):
+        return x.cumsum(dim=1)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_block_is_called_as_it_is(tiny, images, change, monkeypatch):
+    model = ViTModel(tiny)
+    before = model(images)
+    CHANGES[change](model.encoder.blocks[-1])
+    logits = model(images)
+    torch.testing.assert_close(logits, model.classifier(model.forward_features(images)[:, 0]), rtol=0, atol=1e-6)
+    assert rows_of_the_last_block(model, images, monkeypatch)[-1] == tiny.num_patches + 1
+    if change != "activation checkpointing":
+        assert (logits - before).abs().max() > 1e-3
+
+
+def test_checkpointing_gives_the_same_gradients(tiny, images):
+    plain, saving = ViTModel(tiny).double(), ViTModel(tiny).double()
+    saving.load_state_dict(plain.state_dict())
+    for block in saving.encoder.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    for model in (plain, saving):
+        model(images.double()).square().sum().backward()
+    for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_an_encoder_of_ones_own_is_called(tiny, images):
+    class Reversed(TransformerEncoder):
+        def forward(self, x, mask=None, caches=None):
+            return super().forward(x).flip(1)
+
+    model = ViTModel(tiny)
+    model.encoder.__class__ = Reversed
+    torch.testing.assert_close(model(images), model.classifier(model.forward_features(images)[:, 0]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_compile_finds_one_graph_without_a_break(tiny, images, hooked):
+    model = ViTModel(tiny)
+    if hooked:
+        model.encoder.blocks[-1].register_forward_hook(lambda module, inputs, output: None)
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(model)(images)
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+
+
+def test_a_hook_is_seen_by_a_compiled_model_too(tiny, images):
+    model, shapes = ViTModel(tiny).eval(), []
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), model(images), rtol=0, atol=1e-6)
+    model.encoder.blocks[-1].register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape)))
+    compiled(images)
+    assert shapes == [(5, tiny.num_patches + 1, 16)]
+
+
+# ---- what else the forward pass does ----
 
 
 def test_no_classes_gives_the_cls_features(tiny, images):

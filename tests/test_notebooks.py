@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
+from run_series import clean, code_hash
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CORE_SERIES = [
@@ -59,6 +61,20 @@ def test_the_kernel_is_there_on_every_machine(lesson):
 def test_it_was_run_from_top_to_bottom(lesson):
     counts = [cell["execution_count"] for cell in code(lesson)]
     assert counts == list(range(1, len(counts) + 1))
+
+
+def test_its_outputs_are_of_its_code(lesson):
+    """Not that they are true, which nbval checks: but no code cell has changed since they were saved."""
+    notebook = nbformat.read(NOTEBOOKS / f"{lesson['name']}.ipynb", as_version=4)
+    way_out = f"{lesson['name']} has changed since its outputs were saved: make save LESSON={lesson['name'][:2]}"
+    assert lesson["metadata"].get("outputs_of") == code_hash(notebook), way_out
+
+
+def test_no_editor_has_left_anything(lesson):
+    path = NOTEBOOKS / f"{lesson['name']}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    is_clean = clean(notebook, notebook.metadata.get("outputs_of", "")) == path.read_text(encoding="utf-8")
+    assert is_clean, f"{path.name} has metadata or a form that `make export` removes"
 
 
 def test_no_cell_failed_or_warned(lesson):

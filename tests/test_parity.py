@@ -1,6 +1,7 @@
 """The proof that our ViT is the ViT: other people's models and ours, with the same weights, answer the same.
 
-Weights and pictures are random, so nothing is fetched. The peers are in requirements-peers.txt; without one this fails.
+Weights and pictures are random, so nothing is fetched. The peers are in scripts/bench/requirements.txt; without one of
+them this fails.
 """
 
 import re
@@ -32,6 +33,7 @@ from vit_from_scratch.pretrained import (
     to_torchvision,
 )
 
+pytestmark = pytest.mark.slow
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}  # width and heads; each has 12 blocks
 SMALL_PICTURES = {"image_size": 64, "patch_size": 16}  # 16 patches instead of 196: quicker, and the same arithmetic

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from vit_from_scratch.attention import causal_mask
+from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.scene_gpt import fit
 from vit_from_scratch.tokenizer import Tokenizer
-from vit_from_scratch.training import load_checkpoint, save_checkpoint
 from vit_from_scratch.vlm import (
     GatedCrossAttention,
     Projector,
@@ -347,6 +347,7 @@ def test_a_path_a_string_and_a_pil_picture_say_the_same(files):
     assert [said, said] == caption(model, [path, Image.open(path)], max_new_tokens=6)
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_shrunk_and_a_bomb_refused(tmp_path, monkeypatch, refuses):
     path = tmp_path / "huge.png"
     Image.new("RGB", (3000, 2000), "red").save(path)
@@ -475,6 +476,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, tiny, refuses):
         load_checkpoint(tmp_path / "model.pt")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(tmp_path, images):
     """Lesson 10 trains with `fit`: half, and the rest from the checkpoint, is the same as all at once."""
 
@@ -584,8 +586,9 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
         assert exit_code == 2 and out == "" and part in err and len(err.splitlines()) == 1, err
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_program(trained, files):
-    command = [sys.executable, "-m", "vit_from_scratch.vlm"]
+    command = [sys.executable, "-m", "vit_from_scratch.caption_command"]
     options = ["--image", str(files["rgb.png"]), "--checkpoint", str(trained), "--max-new-tokens", "5"]
     run = subprocess.run([*command, *options], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

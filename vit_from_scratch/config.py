@@ -8,12 +8,18 @@ __all__ = ['CONFIGS', 'Config', 'ViTConfig']
 # %% ../notebooks/05_classifier.ipynb #05-002
 import math
 from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
 
+from .attention import check_heads
 from .patches import Size, check_divisible, to_pair
 
 # %% ../notebooks/05_classifier.ipynb #05-008b
 class Config:
     """What every config can do: check its fields, become a dict for a file, and give a changed copy."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every config is a dataclass ...
+    emb_dim: int  # ... and these two are fields of those that call `check_heads`
+    num_heads: int
 
     def check(self, name: str, types, in_range, expected: str) -> None:
         """Raise a TypeError or ValueError that says what was `expected` of a field."""
@@ -23,13 +29,16 @@ class Config:
         if value is not None and not in_range(value):
             raise ValueError(f"{name} is {value!r}; expected {expected}")
 
-    def check_heads(self) -> None:
-        """Raise a ValueError unless `num_heads` divides `emb_dim`; it names the nearest number that does."""
-        if self.emb_dim % self.num_heads:
-            divisors = [heads for heads in range(1, self.emb_dim + 1) if self.emb_dim % heads == 0]
-            nearest = min(divisors, key=lambda heads: abs(heads - self.num_heads))
-            raise ValueError(f"emb_dim {self.emb_dim} is not divisible by num_heads {self.num_heads}: "
-                             f"use num_heads={nearest}, or another emb_dim")
+    def check_encoder(self) -> None:
+        """Check the fields of a `TransformerEncoder`, which a ViT and a GPT both have."""
+        for name in ("emb_dim", "num_layers", "num_heads"):
+            self.check(name, int, lambda value: value >= 1, "a whole number, at least 1")
+        self.check("qkv_bias", bool, lambda value: True, "True or False")
+        self.check("mlp_ratio", (int, float), lambda value: 1 <= self.emb_dim * value < math.inf,
+                   "a number above 0, and emb_dim * mlp_ratio at least 1")
+        self.check("drop_rate", (int, float), lambda value: 0 <= value < 1, "a number, at least 0 and less than 1")
+        self.check("norm_eps", (int, float), lambda value: 0 < value < math.inf, "a number above 0, and finite")
+        check_heads(self.emb_dim, self.num_heads)
 
     def to_dict(self) -> dict:
         """The fields as plain values, for a file; `ViTConfig(**fields)` is the way back."""
@@ -77,25 +86,19 @@ class ViTConfig(Config):
     layer_scale: float | None = None
 
     def __post_init__(self):
-        for name in ("image_size", "patch_size"):  # kept as (height, width); frozen, so past its own __setattr__
+        for name in ("image_size", "patch_size"):  # an int becomes a pair; frozen, so `self.x = ...` would not do
             object.__setattr__(self, name, to_pair(getattr(self, name), name))
-        check_divisible(self.image_size, self.patch_size)
-        for name in ("num_channels", "emb_dim", "num_layers", "num_heads"):
-            self.check(name, int, lambda value: value >= 1, "a whole number, at least 1")
+        check_divisible(to_pair(self.image_size), to_pair(self.patch_size))
+        self.check("num_channels", int, lambda value: value >= 1, "a whole number, at least 1")
         self.check("num_classes", int, lambda value: value >= 0, "a whole number, at least 0")
-        self.check("qkv_bias", bool, lambda value: True, "True or False")
-        self.check("mlp_ratio", (int, float), lambda value: 1 <= self.emb_dim * value < math.inf,
-                   "a number above 0, and emb_dim * mlp_ratio at least 1")
-        self.check("drop_rate", (int, float), lambda value: 0 <= value < 1, "a number, at least 0 and less than 1")
-        self.check("norm_eps", (int, float), lambda value: 0 < value < math.inf, "a number above 0, and finite")
         self.check("layer_scale", (int, float, type(None)), lambda value: abs(value) < math.inf,
                    "a finite number, or None to leave it out")
-        self.check_heads()
+        self.check_encoder()
 
     @property
     def num_patches(self) -> int:
         """n: how many patches tile the image, without the CLS token."""
-        (h, w), (ph, pw) = self.image_size, self.patch_size
+        (h, w), (ph, pw) = to_pair(self.image_size), to_pair(self.patch_size)
         return (h // ph) * (w // pw)
 
 # %% ../notebooks/05_classifier.ipynb #05-011

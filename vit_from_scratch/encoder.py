@@ -6,10 +6,12 @@
 __all__ = ['FeedForward', 'LayerScale', 'TransformerBlock', 'TransformerEncoder']
 
 # %% ../notebooks/04_encoder.ipynb #04-002
+from functools import partial
+
 import torch
 from torch import nn
 
-from .attention import Linear, MultiHeadAttention, ViTMultiHeadAttention
+from .attention import MultiHeadAttention, ViTMultiHeadAttention
 
 # %% ../notebooks/04_encoder.ipynb #04-006
 class FeedForward(nn.Module):
@@ -25,9 +27,11 @@ class FeedForward(nn.Module):
     def __init__(self, emb_dim: int, hidden_dim: int, drop_rate: float = 0.0, activation: str = "gelu"):
         super().__init__()
         self.layers = nn.Sequential(
-            Linear(emb_dim, hidden_dim), nn.GELU("tanh" if activation == "gelu_tanh" else "none"),
+            nn.Linear(emb_dim, hidden_dim),
+            nn.GELU("tanh" if activation == "gelu_tanh" else "none"),
             nn.Dropout(drop_rate),
-            Linear(hidden_dim, emb_dim), nn.Dropout(drop_rate),
+            nn.Linear(hidden_dim, emb_dim),
+            nn.Dropout(drop_rate),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -82,20 +86,17 @@ class TransformerBlock(nn.Module):
         activation: str = "gelu",
     ):
         super().__init__()
-        attention_class = MultiHeadAttention if causal else ViTMultiHeadAttention
+        attention = partial(MultiHeadAttention, causal=True) if causal else ViTMultiHeadAttention
         self.norm1 = nn.LayerNorm(emb_dim, eps=norm_eps)
-        self.attention = attention_class(emb_dim, num_heads, qkv_bias=qkv_bias, drop_rate=drop_rate)
+        self.attention = attention(emb_dim, num_heads, qkv_bias=qkv_bias, drop_rate=drop_rate)
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
         self.norm2 = nn.LayerNorm(emb_dim, eps=norm_eps)
         self.feed_forward = FeedForward(emb_dim, int(emb_dim * mlp_ratio), drop_rate, activation)
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(emb_dim, layer_scale)
 
-    def forward(
-        self, x: torch.Tensor, mask: torch.Tensor | None = None, cache=None, num_outputs: int | None = None
-    ) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d), or (b, num_outputs, d); the options are those of `MultiHeadAttention`."""
-        context = self.attention(self.norm1(x), mask=mask, cache=cache, num_outputs=num_outputs)
-        x = x[:, :num_outputs] + self.scale1(context)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, cache=None) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d); `mask` and `cache` are those of `MultiHeadAttention`."""
+        x = x + self.scale1(self.attention(self.norm1(x), mask=mask, cache=cache))
         return x + self.scale2(self.feed_forward(self.norm2(x)))
 
 # %% ../notebooks/04_encoder.ipynb #04-049
@@ -110,20 +111,13 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, num_layers: int, emb_dim: int, norm_eps: float = 1e-6, **block_options):
         super().__init__()
-        self.blocks = nn.ModuleList(
+        self.blocks: list[TransformerBlock] = nn.ModuleList(  # type: ignore[assignment]
             TransformerBlock(emb_dim, norm_eps=norm_eps, **block_options) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(emb_dim, eps=norm_eps)
 
-    def forward(
-        self, x: torch.Tensor, mask: torch.Tensor | None = None, caches: list | None = None,
-        num_outputs: int | None = None,
-    ) -> torch.Tensor:
-        """(b, n, d) -> (b, n, d), or (b, num_outputs, d): then the last block works for these tokens alone.
-
-        `mask` is as in `MultiHeadAttention`; `caches` has one for each block, or is None.
-        """
-        wanted = [None] * (len(self.blocks) - 1) + [num_outputs]
-        for block, cache, outputs in zip(self.blocks, caches or [None] * len(self.blocks), wanted, strict=True):
-            x = block(x, mask=mask, cache=cache, num_outputs=outputs)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, caches: list | None = None) -> torch.Tensor:
+        """(b, n, d) -> (b, n, d); `mask` is as in `MultiHeadAttention`, and `caches` has a cache for each block."""
+        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
+            x = block(x, mask=mask, cache=cache)
         return self.norm(x)

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .evaluation import eval_mode
 from .model import ViTModel
 from .patches import check_divisible, check_images, to_pair
 from .plots import denormalize
 
 # %% ../notebooks/07_looking_inside.ipynb #07-010
-@torch.no_grad()
 def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits, and how much each token looks at each other one, in every layer and head.
 
@@ -38,17 +38,13 @@ def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor,
     Raises:
         TypeError, ValueError: as the model does, for images that it can't take.
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         x = model.embeddings(images.to(model.embeddings.cls_token.device))
         maps = []
         for block in model.encoder.blocks:
             maps.append(block.attention(block.norm1(x), return_weights=True)[1].cpu())
             x = block(x)
         logits = model.classifier(model.encoder.norm(x)[:, 0])
-    finally:
-        model.train(was_training)
     return logits.cpu(), torch.stack(maps, dim=1)
 
 # %% ../notebooks/07_looking_inside.ipynb #07-015
@@ -102,7 +98,7 @@ def plot_attention(model: ViTModel, image: torch.Tensor, query: int = 0) -> plt.
         for head in range(num_heads):
             title = f"layer {layer}, head {head}\nat most {maps[layer, head].max():.0%}"
             overlay(axes[head, layer], image, maps[layer, head].reshape(rows, columns), mark, title)
-    figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if query else "Where CLS looks")
+    figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if mark else "Where CLS looks")
     return figure
 
 # %% ../notebooks/07_looking_inside.ipynb #07-028
@@ -210,7 +206,6 @@ def patch_filters(model: ViTModel, count: int = 28) -> tuple[torch.Tensor, torch
     return components.reshape(count, *weight.shape[1:]), (sizes**2 / (sizes**2).sum())[:count]
 
 # %% ../notebooks/07_looking_inside.ipynb #07-057
-@torch.no_grad()
 def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tuple[int, int], fill: float = 1.0,
               window: int = 1) -> torch.Tensor:
     """How much probability the class loses when each part of the picture is hidden (Zeiler and Fergus 2014).
@@ -238,7 +233,7 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window is {window}; expected an odd number of patches, such as 1 or 3")
     ph, pw = to_pair(patch_size, "patch_size")
-    check_divisible(tuple(image.shape[1:]), (ph, pw))
+    check_divisible((image.shape[1], image.shape[2]), (ph, pw))
     rows, columns = image.shape[1] // ph, image.shape[2] // pw
     reach = window // 2
     pictures = image.repeat(rows * columns + 1, 1, 1, 1)  # the last one stays whole
@@ -246,12 +241,9 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
         row, column = divmod(i, columns)
         top, left = max(0, row - reach) * ph, max(0, column - reach) * pw
         pictures[i, :, top : (row + reach + 1) * ph, left : (column + reach + 1) * pw] = fill
-    was_training = model.training
     device = next(model.parameters()).device
-    try:
-        logits = torch.cat([model.eval()(batch.to(device)).cpu() for batch in pictures.split(128)])
-    finally:
-        model.train(was_training)
+    with eval_mode(model):
+        logits = torch.cat([model(batch.to(device)).cpu() for batch in pictures.split(128)])
     if not 0 <= label < logits.shape[1]:
         raise ValueError(f"label is {label}; expected a class from 0 to {logits.shape[1] - 1}")
     probabilities = logits.softmax(dim=-1)[:, label]
@@ -278,7 +270,8 @@ def nearest_neighbours(queries: torch.Tensor, gallery: torch.Tensor, k: int = 8)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery")
     similarities = F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T
-    return tuple(similarities.topk(k, dim=1))
+    best, indices = similarities.topk(k, dim=1)
+    return best, indices
 
 # %% ../notebooks/07_looking_inside.ipynb #07-089
 def side_by_side(

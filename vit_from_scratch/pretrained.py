@@ -29,10 +29,10 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 from torch.nn import functional as F
 
+from .checkpoint import atomic_write, check_same
 from .config import CONFIGS, ViTConfig
 from .model import ViTModel
 from .patches import Size, to_pair
-from .training import check_same
 
 # %% ../notebooks/08_pretrained.ipynb #08-007
 LAYOUTS = ("torchvision", "timm", "huggingface", "google")
@@ -170,7 +170,7 @@ def infer_config(weights: Mapping[str, torch.Tensor], *, num_heads: int | None =
         num_heads = named[0] if named else emb_dim // 64
     classifier = weights.get("classifier.weight")
     return ViTConfig(
-        image_size=image_size, patch_size=tuple(patch_size), num_channels=num_channels, emb_dim=emb_dim,
+        image_size=image_size, patch_size=(patch_size[0], patch_size[1]), num_channels=num_channels, emb_dim=emb_dim,
         num_layers=num_layers, num_heads=num_heads, mlp_ratio=hidden_dim / emb_dim,
         qkv_bias="encoder.blocks.0.attention.qkv.bias" in weights,
         num_classes=0 if classifier is None else len(classifier), norm_eps=norm_eps,
@@ -239,7 +239,7 @@ def read_file(path: Path) -> Mapping:
         raise ValueError(f"{path} is no {kind} file, or is cut short ({reason}): fetch it again") from None
 
 # %% ../notebooks/08_pretrained.ipynb #08-030
-HEADS = {"torchvision": "heads.", "timm": ("head.", "pre_logits."), "huggingface": "classifier.",
+HEADS = {"torchvision": ("heads.",), "timm": ("head.", "pre_logits."), "huggingface": ("classifier.",),
          "google": ("head/", "pre_logits/")}
 
 
@@ -305,7 +305,7 @@ def from_timm(source, config: ViTConfig | None = None, *, head: bool = True, **k
     that has its last norm after the pooling (`fc_norm`) is refused.
     """
     weights = read_weights(source)
-    if isinstance(source, nn.Module) and hasattr(source, "blocks") and hasattr(source, "patch_embed"):
+    if hasattr(source, "blocks") and hasattr(source, "patch_embed"):
         pooling = getattr(source, "global_pool", "token")
         if head and pooling not in ("", "token"):
             raise ValueError(f"this timm model pools by {pooling!r}, ours by the CLS token: head=False leaves the "
@@ -338,7 +338,7 @@ def from_huggingface(source, config: ViTConfig | None = None, *, head: bool = Tr
     dict doesn't tell, `norm_eps` is taken to be transformers' default: 1e-12, and 1e-6 for DINOv2.
     """
     facts = {}
-    if isinstance(source, nn.Module) and hasattr(source, "config"):
+    if hasattr(source, "config"):
         facts = source.config.to_dict()
     elif isinstance(source, str | os.PathLike) and Path(source).is_dir():
         settings, source = Path(source) / "config.json", Path(source) / "model.safetensors"
@@ -408,7 +408,8 @@ def to_layout(model: ViTModel, layout: str) -> dict[str, torch.Tensor]:
     """
     if layout == "google":
         raise ValueError("layout is 'google', whose arrays lie otherwise; expected torchvision, timm or huggingface")
-    table, state = key_table(layout, model.config.num_layers), {}
+    table = key_table(layout, model.config.num_layers)
+    state: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
         if name not in table:
             raise ValueError(f"{layout} has no place for {name}")
@@ -423,7 +424,7 @@ def to_torchvision(model: ViTModel) -> torchvision.models.VisionTransformer:
         ValueError: a config that torchvision's can't have.
     """
     config = model.config
-    (h, w), (ph, pw) = config.image_size, config.patch_size
+    (h, w), (ph, pw) = to_pair(config.image_size), to_pair(config.patch_size)
     fixed = {"image_size": h == w, "patch_size": ph == pw, "num_channels": config.num_channels == 3,
              "qkv_bias": config.qkv_bias, "layer_scale": config.layer_scale is None}
     if not all(fixed.values()):
@@ -468,16 +469,10 @@ def save_safetensors(path: str | os.PathLike, model: ViTModel) -> None:
 
     A file of numbers and names only: nothing in it can run, and any library can read it.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     header = {"format": "pt", "config": json.dumps(model.config.to_dict())}
-    try:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(safetensors_bytes(weights, metadata=header))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 # %% ../notebooks/08_pretrained.ipynb #08-052
 def load_safetensors(path: str | os.PathLike, config: ViTConfig | None = None) -> ViTModel:
@@ -605,8 +600,8 @@ def resize_model(model: ViTModel, image_size: Size, antialias: bool = True) -> V
         ValueError: the model's patch size does not divide the new size.
     """
     copy = ViTModel(model.config.replace(image_size=image_size)).to(model.embeddings.cls_token)
-    grids = [vit.embeddings.patch_embedding.grid_size for vit in (model, copy)]
+    old, new = (vit.embeddings.patch_embedding.grid_size for vit in (model, copy))
     weights = model.state_dict()
     name = "embeddings.position_embedding"
-    copy.load_state_dict(weights | {name: resize_position_embedding(weights[name], *grids, antialias)})
+    copy.load_state_dict(weights | {name: resize_position_embedding(weights[name], old, new, antialias)})
     return copy.train(model.training)

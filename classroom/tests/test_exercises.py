@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # models this small only lose by more
 CLASSROOM = Path(__file__).resolve().parents[1]

@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.slow
 CLASSROOM = Path(__file__).resolve().parents[1]
 ROOT = CLASSROOM.parent
 EXERCISES = sorted((CLASSROOM / "exercises").glob("*.ipynb"))
@@ -231,7 +232,7 @@ def test_the_lessons_run_in_the_zip_too(unpacked):
     scripts = set(re.findall(r"%run \.\./(\S+)", text))
     assert scripts and all((top / script).is_file() for script in scripts)
     run("scripts/export.py", "--check")
-    run("-c", "from vit_from_scratch.train import read_recipe; read_recipe('emoji')")
+    run("-c", "from vit_from_scratch.recipe import read_recipe; read_recipe('emoji')")
 
 
 @pytest.mark.parametrize("name", NAMES)

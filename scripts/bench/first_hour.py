@@ -20,16 +20,20 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
+from vit_from_scratch.checkpoint import load_checkpoint, read_checkpoint
 from vit_from_scratch.data import normalize
-from vit_from_scratch.train import CACHE, Pictures, Recipe, load_pictures, read_recipe
-from vit_from_scratch.training import evaluate, load_checkpoint, read_checkpoint
+from vit_from_scratch.evaluation import evaluate
+from vit_from_scratch.paths import CACHE
+from vit_from_scratch.pictures import Pictures, load_pictures
+from vit_from_scratch.recipe import Recipe, read_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
     """The training command at work, quietly, on so many threads."""
-    command = [sys.executable, "-m", "vit_from_scratch.train", "--recipe", recipe, "--output", str(output), *options]
+    command = [sys.executable, "-m", "vit_from_scratch.train_command", *options]
+    command += ["--recipe", recipe, "--output", str(output)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:
         return subprocess.Popen(command, env=environment, stdout=text, stderr=subprocess.STDOUT)
@@ -49,10 +53,11 @@ def measure(recipe: str, output: Path, pictures: Pictures) -> list[dict]:
     loader = DataLoader(TensorDataset(normalize(pictures.images), pictures.labels), batch_size=100)
     for snapshot in tqdm(sorted(output.glob("at_*.pt")), desc=f"measuring {recipe}", file=sys.stdout):
         state = read_checkpoint(snapshot)
-        epoch, step = divmod(state["progress"]["step"], -(-state["data"]["train"] // state["recipe"]["batch_size"]))
+        count, batch_size = state["data"]["train"], state["recipe"]["batch_size"]
+        epoch, step = divmod(len(state["history"]["losses"]), -(-count // batch_size))
         lines.append({
-            "recipe": recipe, "minutes": round(state["progress"]["seconds"] / 60, 2),
-            "pictures_seen": epoch * state["data"]["train"] + step * state["recipe"]["batch_size"],
+            "recipe": recipe, "minutes": round(state["minutes"], 2),
+            "pictures_seen": epoch * count + step * batch_size,
             "val_accuracy": evaluate(load_checkpoint(snapshot), loader).accuracy,
         })
     return lines

@@ -1,24 +1,21 @@
 """Time `generate` per token as the text grows, with the KV cache and without, in turn in one process.
 
-Prints a table and writes it to build/bench_generate.json. The model is random: what it says does not matter here.
+The model is random: what it says does not matter here.
 """
 
 import argparse
 import itertools
-import json
 import statistics
 import time
-from pathlib import Path
 
 import torch
 
+from vit_from_scratch.evaluation import best_device
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
-from vit_from_scratch.training import best_device
 
 LENGTHS = (16, 32, 64, 128, 256)
 WINDOW = 8  # tokens on either side of a length whose times count
-RESULT = Path(__file__).resolve().parents[1] / "build" / "bench_generate.json"
 CONFIG = GPTConfig(vocab_size=1000, context_length=512, emb_dim=256, num_layers=4, num_heads=4)
 
 
@@ -41,12 +38,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how many, of which the median counts (default: 7)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own)")
     arguments = parser.parse_args()
-    if arguments.rounds < 1 or (arguments.threads is not None and arguments.threads < 1):
-        parser.error("--rounds and --threads must be at least 1")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    if arguments.rounds < 1:
+        parser.error(f"--rounds is {arguments.rounds}; it must be at least 1")
     torch.manual_seed(0)
     model = GPTModel(CONFIG).to(best_device())
     where = f"{best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -69,10 +63,6 @@ def main() -> None:
         print(f"{length:13d}" + "".join(f"{value:12.2f}" for value in table[length].values()), flush=True)
     ratio = {name: table[LENGTHS[-1]][name] / table[LENGTHS[0]][name] for name in rounds}
     print(f"{'256 : 16':>13s}" + "".join(f"{value:11.2f}x" for value in ratio.values()))
-    RESULT.parent.mkdir(exist_ok=True)
-    result = {"where": where, "rounds": arguments.rounds, "ms_per_token": table, "ratio_256_to_16": ratio}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {RESULT.relative_to(RESULT.parents[1])}")
 
 
 if __name__ == "__main__":

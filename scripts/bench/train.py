@@ -10,8 +10,9 @@ from torchvision.transforms import v2
 
 from vit_from_scratch.config import CONFIGS
 from vit_from_scratch.data import load_emoji, make_loaders
+from vit_from_scratch.evaluation import ShiftTTA, best_device, evaluate
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.training import ShiftTTA, TrainingConfig, augment, best_device, evaluate, train
+from vit_from_scratch.training import TrainingConfig, augment, train
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
         start = time.perf_counter()
         train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
         minutes = (time.perf_counter() - start) / 60
-        answers = [evaluate(look, loader) for look in (model, ShiftTTA(model)) for loader in tests.values()]
+        answers = [evaluate(view, loader) for view in (model, ShiftTTA(model)) for loader in tests.values()]
         rows.append([minutes, *(100 * answer.accuracy for answer in answers)])
         print(f"{seed:6d} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
     minutes, *accuracies = (statistics.mean(column) for column in zip(*rows, strict=True))

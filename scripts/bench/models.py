@@ -1,0 +1,400 @@
+"""Time our ViT against other people's at equal shapes, and against the time of its matrix products alone.
+
+Forward passes and training steps, eager and compiled, each with its peak memory; then how ours grows with image size,
+depth and batch. Everything is float32, random and without dropout. All contenders run in one process, in turn: every
+round runs each of them, in a new order. A table is printed, and the file of results written anew, once it is finished.
+
+ms           median of all times; +-%: half of the middle half of them
+ours : it    a time over another: median of the rounds' ratios; below 1 ours is the quicker; both run the same way
+it : limit   the limit is our matrix products alone, by torch, one after the other
+GFLOP        a model's own multiplications and additions
+MB           the most that torch allocates beyond what there was before: activations and, for a step, gradients
+step         zero_grad, forward, cross-entropy, backward, AdamW (which is never compiled)
+compiled     by torch.compile; frozen: with the weights as constants, packed before
+^            exponent since the line before: 1 is as the tokens (image side), depth or batch, 2 as the square
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache, partial
+from importlib.metadata import version
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import collect_env
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.benchmark import Measurement, Timer
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from tqdm import tqdm
+
+from vit_from_scratch.config import CONFIGS, ViTConfig
+from vit_from_scratch.evaluation import best_device
+from vit_from_scratch.model import ViTModel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Shape(NamedTuple):
+    """What is measured: a model's config and how many pictures it gets at once."""
+
+    config: ViTConfig
+    batch: int
+
+
+SMALL = ViTConfig(image_size=32, patch_size=4, emb_dim=192, num_layers=6, num_heads=3, num_classes=10)
+TINY = ViTConfig(image_size=16, patch_size=4, emb_dim=64, num_layers=2, num_heads=2, num_classes=10)
+SHAPES = {"32x32/4": Shape(SMALL, 64), "ViT-Ti/16": Shape(CONFIGS["ViT-Ti/16"], 8),
+          "ViT-S/16": Shape(CONFIGS["ViT-S/16"], 8), "tiny": Shape(TINY, 4)}
+PACKAGES = {"timm": "timm", "torchvision": "torchvision", "vit-pytorch": "vit-pytorch", "huggingface": "transformers"}
+FROZEN = "compiled, frozen"
+HOWS = {"eager": None, "compiled": {}, FROZEN: {"freezing": True}}  # options of torch.compile
+LIMIT = "matrix products alone"
+
+
+# ---- the contenders ----
+
+
+def new_model(contender: str, c: ViTConfig) -> nn.Module:
+    """A model. The one of vit-pytorch has no bias in queries, keys and values, but two more norms."""
+    if contender == "timm":
+        from timm.models import VisionTransformer
+
+        return VisionTransformer(img_size=c.image_size, patch_size=c.patch_size, embed_dim=c.emb_dim,
+                                 depth=c.num_layers, num_heads=c.num_heads, num_classes=c.num_classes)
+    if contender == "torchvision":
+        from torchvision.models import VisionTransformer
+
+        return VisionTransformer(c.image_size[0], c.patch_size[0], c.num_layers, c.num_heads, c.emb_dim, 4 * c.emb_dim,
+                                 num_classes=c.num_classes)
+    if contender == "vit-pytorch":
+        from vit_pytorch import ViT
+
+        return ViT(image_size=c.image_size, patch_size=c.patch_size, num_classes=c.num_classes, dim=c.emb_dim,
+                   depth=c.num_layers, heads=c.num_heads, dim_head=c.emb_dim // c.num_heads, mlp_dim=4 * c.emb_dim)
+    if contender == "huggingface":
+        from transformers import ViTConfig, ViTForImageClassification
+
+        return ViTForImageClassification(ViTConfig(
+            image_size=c.image_size, patch_size=c.patch_size, hidden_size=c.emb_dim, num_hidden_layers=c.num_layers,
+            num_attention_heads=c.num_heads, intermediate_size=4 * c.emb_dim, num_labels=c.num_classes))
+    return ViTModel(c)
+
+
+def build(contender: str, config: ViTConfig, device: str, how: str = "eager") -> nn.Module:
+    """A model on its device, compiled in place if it shall be (torch does it at the first call)."""
+    torch.manual_seed(0)
+    model = new_model(contender, config).to(device)
+    if HOWS[how] is not None:
+        model.compile(dynamic=False, options=HOWS[how])
+    return model
+
+
+def available(contenders: list[str]) -> list[str]:
+    """Those whose package is there; says which are not."""
+    found = []
+    for name in contenders:
+        try:
+            new_model(name, TINY)
+            found.append(name)
+        except ImportError as error:
+            print(f"{name} is left out: {error}; pip install -r scripts/bench/requirements.txt", file=sys.stderr)
+    return found
+
+
+def count_parameters(contenders: list[str], config: ViTConfig) -> dict[str, int]:
+    """How many numbers each learns.
+
+    Raises:
+        ValueError: one has over 1% more or fewer than ours.
+    """
+    counts = {name: sum(p.numel() for p in new_model(name, config).parameters()) for name in contenders}
+    for name, count in counts.items():
+        if abs(count / counts["ours"] - 1) > 0.01:
+            raise ValueError(f"{name} has {count:,} parameters, ours {counts['ours']:,}; expected within 1%")
+    return counts
+
+
+def make_batch(shape: Shape, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random pictures and labels."""
+    config = shape.config
+    images = torch.randn(shape.batch, config.num_channels, *config.image_size, device=device)
+    return images, torch.randint(config.num_classes, (shape.batch,), device=device)
+
+
+def logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """A model's answer; Hugging Face's wraps it."""
+    return getattr(answer := model(images), "logits", answer)
+
+
+def forward(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable:
+    """A call that is a forward pass, as for answers."""
+    return torch.no_grad()(partial(logits, model.eval(), images))
+
+
+def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable:
+    """A call that is a whole step of training. Not even a compiled model's AdamW is compiled."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, weight_decay=0.05)
+
+    def call() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(logits(model, images), labels).backward()
+        optimizer.step()
+
+    return call
+
+
+MODES = {"forward": forward, "step": training_step}
+
+
+# ---- operations, and the limit: the matrix products alone ----
+
+
+class MatrixProducts(TorchDispatchMode):
+    """Notes every matrix product that torch does, so that a call can do them all again, and nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.in_turn, self.known = [], {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result, product = function(*args, **(kwargs or {})), function.overloadpacket
+        if product in flop_registry:
+            key = str((product, [(a.shape, a.stride()) if isinstance(a, torch.Tensor) else a for a in args]))
+            out = {} if "convolution" in str(product) else {"out": result.detach()}  # as it has no quick one
+            known = self.known.setdefault(key, partial(product, *args, **(kwargs or {}), **out))  # layers share theirs
+            self.in_turn.append(known)
+        return result
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for product in self.in_turn:
+            product()
+
+
+def matrix_products(contender: str, shape: Shape, mode: str, device: str) -> tuple[MatrixProducts, int]:
+    """A model's matrix products, as a call, and how many multiplications and additions these are."""
+    model, (images, labels) = build(contender, shape.config, device).train(), make_batch(shape, device)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), MatrixProducts() as products:
+        answer = logits(model, images)  # in training mode: else torchvision's has a fused way that is not counted
+        if mode == "step":
+            F.cross_entropy(answer, labels).backward()
+    return products, counter.get_total_flops()
+
+
+@cache
+def operations_per_picture(contender: str, config: ViTConfig, mode: str) -> int:
+    """Multiplications and additions."""
+    return matrix_products(contender, Shape(config, 1), mode, "cpu")[1]
+
+
+# ---- the measuring ----
+
+
+def time_in_turn(title: str, calls: dict[str, Callable], rounds: int) -> dict[str, list[Measurement]]:
+    """Each call's times, a measurement for every round; what can't be compiled is said and left out."""
+    found, timers = {}, {}
+    for name, call in tqdm(calls.items(), desc=f"{title}: warm-up", leave=False):
+        try:
+            call()
+        except Exception as error:
+            if "compiled" not in name:
+                raise
+            tqdm.write(f"{name} can't be compiled: {str(error).partition(chr(10))[0]}")
+            continue
+        found[name] = []
+        timers[name] = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    for number in tqdm(range(rounds), desc=title, leave=False):
+        for name in random.Random(number).sample(list(timers), len(timers)):
+            found[name].append(timers[name].blocked_autorange(min_run_time=0.05))
+    return found
+
+
+def peak_megabytes(call: Callable, device: str) -> float | None:
+    """The most that torch allocates in a call beyond those there before; None where its profiler doesn't tell."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints a line whenever it starts
+    with torch.profiler.profile(profile_memory=True) as profile:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        profile.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    number = {"cpu": 0, "cuda": 1}.get(device)  # the profiler's for its kind
+    changes = [event for event in events if event["name"] == "[memory]" and event["args"]["Device Type"] == number]
+    changes.sort(key=lambda event: event["ts"])
+    return max(accumulate(change["args"]["Bytes"] / 1e6 for change in changes), default=None)
+
+
+def measure(title: str, mode: str, jobs: dict, asked: argparse.Namespace,
+            others: dict[str, Callable]) -> tuple[dict[str, dict], dict[str, list[Measurement]]]:
+    """A row of numbers for every job, a (contender, how, shape), and the times of these and of other calls."""
+    models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how, shape) in jobs.items()}
+    calls = {row: MODES[mode](models[row], *make_batch(jobs[row][2], asked.device)) for row in jobs}
+    rows, times = {}, time_in_turn(title, calls | others, asked.rounds)
+    for row, found in times.items():
+        whole = Measurement.merge(found)[0]
+        rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr}
+        if row in jobs:
+            contender, how, (config, batch) = jobs[row]
+            models[row].zero_grad()
+            rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
+                          "operations": batch * operations_per_picture(contender, config, mode)}
+    return rows, times
+
+
+def over(one: list[Measurement], other: list[Measurement]) -> float:
+    """A time over another: the median of the rounds' ratios, as a machine is not equally quick in all."""
+    return statistics.median(a.median / b.median for a, b in zip(one, other, strict=True))
+
+
+def compare(name: str, mode: str, asked: argparse.Namespace) -> dict[str, dict]:
+    """A row for every contender in every way, and for the limit."""
+    torch.compiler.reset()  # it compiles one function only so often
+    jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how, SHAPES[name])
+            for how in (HOWS if asked.compile else ["eager"]) for contender in asked.contenders
+            if how != FROZEN or (contender == "ours" and mode == "forward")}  # its weights are packed beforehand
+    limit = matrix_products("ours", SHAPES[name], mode, asked.device)[0]
+    rows, times = measure(f"{name}, {mode}", mode, jobs, asked, {LIMIT: limit})
+    rows[LIMIT]["operations"] = rows["ours"]["operations"]
+    for row, found in rows.items():
+        found["over_limit"], contender = over(times[row], times[LIMIT]), found.get("contender")
+        if contender in PACKAGES and (ours := row.replace(contender, "ours", 1)) in rows:
+            found["ours_over_it"] = over(times[ours], times[row])
+        for how in HOWS if contender == "ours" else ():
+            peers = [peer for peer in rows if rows[peer].get("contender") in PACKAGES and rows[peer]["how"] == how]
+            if peers:
+                fastest = min(peers, key=lambda peer: rows[peer]["median"])
+                found.setdefault("over_fastest", {})[fastest] = over(times[row], times[fastest])
+    return rows
+
+
+def grow(base: ViTConfig, asked: argparse.Namespace) -> dict[str, list[dict]]:
+    """Ours alone, eager: a table for each thing that grows."""
+    side, depth = base.image_size[0], base.num_layers
+    series = {
+        "image side": {k * side: Shape(base.replace(image_size=k * side), 4) for k in (1, 2, 3, 4)},
+        "depth": {n: Shape(base.replace(num_layers=n), 16) for n in (depth // 2, depth, 2 * depth, 4 * depth)},
+        "batch": {n: Shape(base, n) for n in (1, 4, 16, 64)},
+    }
+    jobs = {shape: ("ours", "eager", shape) for shapes in series.values() for shape in shapes.values()}
+    rows = {mode: measure(f"growth, {mode}", mode, jobs, asked, {})[0] for mode in MODES}
+    tables = {what: [] for what in series}
+    for what, table in tables.items():
+        along = "tokens" if what == "image side" else what
+        for value, shape in series[what].items():
+            ahead, step = rows["forward"][shape], rows["step"][shape]
+            point = {what: value, "batch": shape.batch, "tokens": shape.config.num_patches + 1}
+            measured = {"GFLOP": ahead["operations"] / 1e9, "forward, ms": 1e3 * ahead["median"],
+                        "step, ms": 1e3 * step["median"], "step, MB": step["peak_MB"]}
+            for name, number in measured.items():
+                last, point[name], point["^ " + name] = table[-1] if table else {}, number, None
+                if number and last.get(name):
+                    point["^ " + name] = math.log(number / last[name]) / math.log(point[along] / last[along])
+            table.append(point)
+    return tables
+
+
+# ---- what is printed ----
+
+
+def print_table(lines: list[dict]) -> None:
+    """The first column to the left, the others to the right."""
+    table = [list(lines[0])]
+    for line in lines:
+        table.append(["" if v is None else f"{v:,.3f}" if isinstance(v, float) else str(v) for v in line.values()])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for first, *others in table:
+        cells = [f"{cell:>{width}s}" for cell, width in zip(others, widths[1:], strict=True)]
+        print("  ".join(["", f"{first:{widths[0]}s}", *cells]))
+    print(flush=True)
+
+
+def print_comparison(mode: str, rows: dict[str, dict]) -> None:
+    """One mode at one shape."""
+    print_table([{
+        mode: name, "ms": 1e3 * row["median"],
+        "+-%": 50 * row["iqr"] / row["median"], "ours : it": row.get("ours_over_it"), "it : limit": row["over_limit"],
+        "GFLOP": row["operations"] / 1e9, "GFLOP/s": row["operations"] / row["median"] / 1e9,
+        "MB": row.get("peak_MB"),
+    } for name, row in rows.items()])
+    for name, row in rows.items():
+        for peer, ratio in row.get("over_fastest", {}).items():
+            print(f"  {name}, over the fastest peer, {peer}: {ratio:.3f}")
+    print(flush=True)
+
+
+def describe_machine(device: str, contenders: list[str]) -> dict[str, str]:
+    """What the times depend on."""
+    about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
+    named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
+                     f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in
+                              ("torch", *(PACKAGES[name] for name in contenders if name in PACKAGES))),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def ask(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", default=[*SHAPES][:3],
+                        help=f"of {', '.join(SHAPES)} (default: all but tiny, which is to see that it runs)")
+    parser.add_argument("--contenders", nargs="+", choices=["ours", *PACKAGES], metavar="NAME", default=[*PACKAGES],
+                        help=f"of {', '.join(PACKAGES)} (default: all); ours always takes part")
+    parser.add_argument("--rounds", type=int, default=9, help="of which the median counts (default: %(default)s)")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also compiled")
+    parser.add_argument("--growth", choices=[*SHAPES, "none"], default="32x32/4",
+                        help="the shape that grows with image size, depth and batch (default: %(default)s)")
+    parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default=best_device().type, help="(%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", default=ROOT / "build" / "bench" / "models.json",
+                        help="the results (default: build/bench/models.json)")
+    asked = parser.parse_args(arguments)
+    if asked.rounds < 1:
+        parser.error(f"--rounds is {asked.rounds}; it must be at least 1")
+    return asked
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    asked = ask(arguments)
+    asked.contenders = available(["ours", *(name for name in PACKAGES if name in asked.contenders)])
+    results = {"machine": describe_machine(asked.device, asked.contenders), "rounds": asked.rounds, "shapes": {}}
+    print(*(f"{name}: {value}" for name, value in results["machine"].items()), f"rounds: {asked.rounds}\n", sep="\n")
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    for name in asked.shapes:
+        print(f"{name}, batch {SHAPES[name].batch}: {SHAPES[name].config}\n")
+        parameters = count_parameters(asked.contenders, SHAPES[name].config)
+        results["shapes"][name] = {"config": SHAPES[name].config.to_dict(), "batch": SHAPES[name].batch,
+                                   "parameters": parameters}
+        for mode in MODES:
+            results["shapes"][name][mode] = compare(name, mode, asked)
+            print_comparison(mode, results["shapes"][name][mode])
+            asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if asked.growth != "none":
+        print(f"growth of ours, eager, from {asked.growth}\n")
+        results["growth"] = grow(SHAPES[asked.growth].config, asked)
+        for table in results["growth"].values():
+            print_table(table)
+        asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"{__doc__}\nwritten to {asked.json}")
+
+
+if __name__ == "__main__":
+    main()
