@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from statistics import mean
 
@@ -571,6 +572,16 @@ def test_after_the_block_signals_act_as_before():
         assert noted == [signal.SIGTERM] and heard == [signal.SIGTERM] * 2
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_where_no_signal_came_they_act_as_before_too(error):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(error) if error else nullcontext(), noted_signals() as noted:
+        assert signal.getsignal(signal.SIGINT) is not before[0]
+        if error:
+            raise error
+    assert noted == [] and [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_interrupted_is_a_keyboard_interrupt_that_knows_its_signal():
