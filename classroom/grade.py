@@ -217,7 +217,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("submissions", type=Path, help="the folder of submissions")
     parser.add_argument("--to", type=Path, help="the folder to write (default: SUBMISSIONS_graded, beside it)")
-    parser.add_argument("--seconds", type=int, default=60, help="how long a cell may run (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=60, help="for a student's cell (default: %(default)s)")
     parser.add_argument("--total", type=float, default=900, help="the same for a submission (default: %(default)s)")
     parser.add_argument("--gigabytes", type=float, default=4, help="memory for a submission (default: %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="grade again what was graded already")

@@ -372,6 +372,20 @@ def test_links_lead_from_where_the_release_lies(tmp_path, monkeypatch):
         assert found == {str(tmp_path / lessons / EXERCISES[0].name)}
 
 
+def test_a_slow_setup_is_not_the_students_fault(monkeypatch):
+    """A cell's limit holds for students' cells; those that the teacher has locked may take longer."""
+    monkeypatch.syspath_prepend(str(CLASSROOM))
+    from guarded import GuardedExecute
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"import time; time.sleep(4); {name} = 1")
+                                               for name in ("setup", "answer")])  # fmt: skip
+    notebook.cells[0].metadata["nbgrader"] = {"locked": True, "grade": False, "solution": False}
+    notebook.cells.append(nbformat.v4.new_code_cell("print(setup, 'answer' in globals())"))
+    GuardedExecute(timeout=2).preprocess(notebook, {})
+    errors = [[output.get("ename") for output in cell.outputs] for cell in notebook.cells[:2]]
+    assert errors[0] == [] and "CellTimeoutError" in errors[1] and printed(notebook.cells[2]) == "1 False\n"
+
+
 def test_students_are_told_apart(tmp_path, monkeypatch):
     """Names are made safe, but never two into one; a file under its own name goes before others."""
     monkeypatch.syspath_prepend(str(CLASSROOM))
