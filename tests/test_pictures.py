@@ -80,6 +80,9 @@ def test_a_part_keeps_the_order_that_it_was_asked_for(folder):
     part = pictures.part([20, 3, 7])
     assert len(part) == 3 and part.classes == pictures.classes
     assert torch.equal(part.images, pictures.images[[20, 3, 7]]) and part.labels.tolist() == [1, 0, 0]
+    for indices in ((20, 3, 7), torch.tensor([20, 3, 7])):
+        assert torch.equal(pictures.part(indices).images, part.images)
+    assert torch.equal(pictures.part(range(3)).images, pictures.images[:3])
     moved = part.to(torch.device("meta"))
     assert isinstance(moved, Pictures) and moved.images.device == moved.labels.device == torch.device("meta")
 

@@ -62,7 +62,7 @@ def layout_scene(scene: Scene, rng: random.Random) -> list[tuple[str, int, int, 
         return [(scene.thing, rng.randrange(0, CELL + 1, STEP), rng.randrange(0, CELL + 1, STEP), 2 * CELL)]
     upright = rng.random() < 0.5 if scene.relation is None else "to the" in scene.relation  # a column, not a row
     cells = sorted(rng.sample(range(3), scene.count))  # which of the row's (or column's) three
-    if scene.relation is None:
+    if scene.landmark is None:
         edge = rng.randrange(0, 2 * CELL + 1, STEP)
         placed = [(scene.thing, edge, CELL * cell, CELL) for cell in cells]
     else:  # the landmark is beside at least one of them, or it would stand across: above *and* to the left
@@ -119,7 +119,7 @@ class ScenePainter:
         for number, scene in enumerate(scenes):
             artist = rng.choice(self.artists)
             for thing, left, top, side in layout_scene(scene, rng):
-                x, y, size, angle = left + side / 2, top + side / 2, side, 0.0
+                x, y, size, angle = left + side / 2, top + side / 2, float(side), 0.0
                 stretch, mirror, tint = 1.0, 1.0, [1.0, 1.0, 1.0]
                 if augment:
                     artist = rng.choice(self.artists)
@@ -176,20 +176,20 @@ def fit_picture(picture: Image.Image, image_size: Size = CANVAS) -> torch.Tensor
     return normalize(functional.pil_to_tensor(sheet))
 
 # %% ../notebooks/10_image_to_words.ipynb #10-097
-def coco_pairs(text: str) -> list[tuple[str, str]]:
+def coco_pairs(text: str) -> list[tuple[str, ...]]:
     """Pairs (picture, caption) of COCO's JSON: `images` with `id` and `file_name`, `annotations` with `image_id`."""
     content = json.loads(text)
     names = {image["id"]: image["file_name"] for image in content["images"]}
     return [(names[entry["image_id"]], entry["caption"]) for entry in content["annotations"]]
 
 
-def table_pairs(text: str) -> list[tuple[str, str]]:
+def table_pairs(text: str) -> list[tuple[str, ...]]:
     """Pairs of the table `image,caption`; commas in a caption that nobody put in quotes belong to it."""
     rows = list(csv.reader(io.StringIO(text.partition("\n")[2]), strict=True))
     return [(row[0], ",".join(row[1:])) if len(row) > 1 else tuple(row) for row in rows]
 
 
-def token_pairs(text: str) -> list[tuple[str, str]]:
+def token_pairs(text: str) -> list[tuple[str, ...]]:
     """Pairs of Flickr8k's own lines, `1.jpg#0<tab>a dog runs`."""
     rows = [line.split("\t", 1) for line in text.split("\n")]  # not splitlines: a caption may hold other signs
     return [(row[0].rsplit("#", 1)[0], *row[1:]) for row in rows]
@@ -215,7 +215,7 @@ def read_captions(path: str | os.PathLike) -> dict[str, list[str]]:
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # no UTF-8, no JSON, an open quotation mark
         raise ValueError(f"{path} can't be read as captions ({type(error).__name__}: {error}); expected UTF-8, in the "
                          "format of Flickr8k or COCO") from error
-    captions = {}
+    captions: dict[str, list[str]] = {}
     for number, pair in enumerate(pairs, start=2 if is_table else 1):
         if pair in ((), ("",)):  # an empty line
             continue

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from .config import Config
 
 FORMAT = 1  # of the files; another number is refused
 MODELS = {"ViTModel": "model", "GPTModel": "gpt", "VisionLanguageModel": "vlm", "ContrastiveModel": "contrastive"}
+_Model = TypeVar("_Model", bound=nn.Module)  # in a signature: one kind of model
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def check_same(what: str, path: str | os.PathLike, saved: dict | None, wanted: d
 # %% ../notebooks/06_training.ipynb #06-027b
 def load_checkpoint(
     path: str | os.PathLike, config: Config | None = None, model_class: type[nn.Module] | None = None
-) -> nn.Module:
+) -> Any:
     """The model of a checkpoint, on the CPU and in eval mode; `model.classes` has the names of its classes, or None.
 
     Args:
@@ -109,9 +111,9 @@ def load_checkpoint(
     if state["config"] is None or kind != wanted:
         raise ValueError(f"{path} holds no {wanted} but a {kind}{'' if state['config'] else ' without a config'}: use "
                          "another file, or read its weights with read_checkpoint(path)['model']")
-    model_class = model_class or getattr(import_module(f"vit_from_scratch.{MODELS[kind]}"), kind)
+    found: Any = model_class or getattr(import_module(f"vit_from_scratch.{MODELS[kind]}"), kind)
     try:
-        model = model_class(model_class.config_class(**state["config"]))
+        model = found(found.config_class(**state["config"]))
         model.load_state_dict(state["model"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is a damaged checkpoint, its config and weights make no {kind}: remove it and "
@@ -132,7 +134,7 @@ def state_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def load_or_train(path: str | os.PathLike, train: Callable[[str | os.PathLike], object], notice: str,
-                  model_class: type[nn.Module], config: Config | None = None) -> nn.Module:
+                  model_class: type[_Model], config: Config | None = None) -> _Model:
     """`load_checkpoint`; where there is no file yet, print the notice and let `train(path)` write it first."""
     if not Path(path).exists():
         print(f"no {Path(path).name} yet: {notice}")

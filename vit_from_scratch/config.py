@@ -18,8 +18,8 @@ class Config:
     """What every config can do: check its fields, become a dict for a file, and give a changed copy."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every config is a dataclass ...
-    emb_dim: int  # ... and these two are fields of those that call `check_heads`
-    num_heads: int
+    emb_dim: Any  # ... and these two are whole numbers in those that call `check_encoder`
+    num_heads: Any
 
     def check(self, name: str, types, in_range, expected: str) -> None:
         """Raise a TypeError or ValueError that says what was `expected` of a field."""

@@ -129,7 +129,7 @@ def wrap_model(model: ViTModel, group: Communicator, *, checkpointing: bool = Fa
         What to call in the model's place.
     """
     for block in model.encoder.blocks if checkpointing else ():
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
     if sharded:  # before the model goes to the device: it may not fit there
         mesh = init_device_mesh(group.device.type, (group.size,))
         for module in [*model.encoder.blocks, model]:
@@ -173,10 +173,10 @@ class SharedTraining(Trainer):
     def split(self, indices: torch.Tensor) -> Iterator[tuple[torch.Tensor, float]]:
         """Parts of this process's share of a batch, and how much of the batch each is."""
         parts = indices.chunk(self.accumulate)
+        ddp = self.called if isinstance(self.called, DistributedDataParallel) else None
         for i, part in enumerate(parts):
             mine, counts = self.group.shard(part)
-            waits = isinstance(self.called, DistributedDataParallel) and i + 1 < len(parts)
-            with self.called.no_sync() if waits else contextlib.nullcontext():  # averaged once, at the end
+            with ddp.no_sync() if ddp and i + 1 < len(parts) else contextlib.nullcontext():  # averaged once, at the end
                 yield mine, counts * len(mine) / len(indices)
 
     def clip_gradients(self) -> torch.Tensor:
@@ -236,7 +236,7 @@ class RunFolder(SharedTraining):
 
     def log(self) -> None:
         """Write `log.csv`."""
-        rows = [row | {"images_per_second": row["batches_per_second"] * self.config.batch_size}
+        rows = [row | {"images_per_second": row["batches_per_second"] * self.batches.batch_size}
                 for row in self.history.epochs]
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, rows[0] if rows else [])
@@ -256,7 +256,7 @@ class RunFolder(SharedTraining):
         """Mean cross-entropy in nats, and accuracy, on a part of the data; the processes share the work."""
         pictures, sums = self.parts[name], torch.zeros(2, device=self.device)
         with eval_mode(self.model):
-            for indices in torch.arange(len(pictures), device=self.device).split(self.config.batch_size):
+            for indices in torch.arange(len(pictures), device=self.device).split(self.batches.batch_size):
                 mine, counts = self.group.shard(indices)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
                     logits = self.model(normalize(pictures.images[mine])).float()

@@ -79,14 +79,13 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | 
     """
     device = torch.device(device or best_device())
     model.to(device)
-    logits, labels = [], []
+    answers = []
     with eval_mode(model):
-        for images, batch_labels in loader:
-            logits.append(model(images.to(device)).float().cpu())
-            labels.append(batch_labels)
-    if not labels:
+        for images, labels in loader:
+            answers.append((model(images.to(device)).float().cpu(), labels))
+    if not answers:
         raise ValueError("the loader has no pictures: nothing to evaluate")
-    logits, labels = torch.cat(logits), torch.cat(labels)
+    logits, labels = (torch.cat(batches) for batches in zip(*answers, strict=True))
     check_labels(labels, logits)
     return Evaluation(F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item(),
                       logits.softmax(1), labels)

@@ -168,7 +168,7 @@ class GPTModel(nn.Module):
             x = self.token_embedding(tokens) + self.position_embedding(positions)
         except IndexError:
             self.check_tokens(tokens)
-            self.check_length(positions.max().item() + 1)
+            self.check_length(int(positions.max()) + 1)
             raise
         return self.dropout(x)
 

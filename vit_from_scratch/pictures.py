@@ -8,17 +8,18 @@ __all__ = ['AUGMENTS', 'MIXES', 'Pictures', 'decode', 'load_pictures', 'random_c
 # %% ../notebooks/11_scaling.ipynb #11-028a
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from .data import cifar10, image_folder, load_emoji, normalize, split_off
+from .data import SPLITS, cifar10, image_folder, load_emoji, normalize, split_off
+from .patches import Size
 from .paths import CACHE
 from .training import augment
 
@@ -40,9 +41,10 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, indices: torch.Tensor | list[int]) -> "Pictures":
+    def part(self, indices: torch.Tensor | Sequence[int]) -> "Pictures":
         """The pictures at `indices`, in that order."""
-        return Pictures(self.images[indices], self.labels[indices], self.classes)
+        chosen = indices if isinstance(indices, torch.Tensor) else list(indices)  # a tuple would mean dimensions
+        return Pictures(self.images[chosen], self.labels[chosen], self.classes)
 
     def to(self, device: torch.device) -> "Pictures":
         """The same on another device."""
@@ -57,13 +59,11 @@ def decode(folder: datasets.ImageFolder, show_progress: bool = True) -> Pictures
     """
     folder.transform = v2.Compose(folder.transform.transforms[:-1])  # all but the last, `normalize`: they stay bytes
     loader = DataLoader(folder, batch_size=64, num_workers=min(8, os.cpu_count() or 1))
+    images, count = torch.empty(len(folder), *folder[0][0].shape, dtype=torch.uint8), 0
     bar = tqdm(total=len(folder), desc="reading", unit=" images", file=sys.stdout, disable=not show_progress)
-    images, count = None, 0
     try:
         with bar:
             for batch, _ in loader:
-                if images is None:
-                    images = torch.empty(len(folder), *batch.shape[1:], dtype=torch.uint8)
                 images[count : count + len(batch)] = batch
                 count += len(batch)
                 bar.update(len(batch))
@@ -72,7 +72,7 @@ def decode(folder: datasets.ImageFolder, show_progress: bool = True) -> Pictures
     return Pictures(images, torch.tensor(folder.targets), folder.classes)
 
 # %% ../notebooks/11_scaling.ipynb #11-031
-def load_pictures(data: str, image_size: tuple[int, int], val_fraction: float = 0.1, *,
+def load_pictures(data: str, image_size: Size, val_fraction: float = 0.1, *,
                   root: str | os.PathLike = CACHE, download: bool = False,
                   show_progress: bool = True) -> dict[str, Pictures]:
     """Pictures to train on, to choose by, and to test with: "train", "val" (if any), and each test set by its name.
@@ -80,7 +80,7 @@ def load_pictures(data: str, image_size: tuple[int, int], val_fraction: float = 
     Args:
         data: "emoji", "cifar10", or a folder: with one folder of pictures per class in it; or with such folders in
             `train`, and in `val` and `test` where there are such.
-        image_size: (height, width) that the pictures of a folder are cropped and resized to.
+        image_size: what the pictures of a folder are cropped and resized to: side in pixels, or (height, width).
         val_fraction: share of the training pictures that becomes "val" where the data has none, the same every time.
         root: where CIFAR-10 is kept.
         download: fetch CIFAR-10 where `root` does not have it.
@@ -92,8 +92,8 @@ def load_pictures(data: str, image_size: tuple[int, int], val_fraction: float = 
         ValueError: a file is not a picture, there is only one class, or the parts of a folder have different classes.
     """
     if data == "emoji":
-        sets = {name: load_emoji(name) for name in ("train", "val", "test_seen", "test_unseen")}
-        return {name: Pictures(part.images, part.labels, part.classes) for name, part in sets.items()}
+        emoji = {name: load_emoji(name) for name in SPLITS}
+        return {name: Pictures(part.images, part.labels, part.classes) for name, part in emoji.items()}
     if data == "cifar10":
         sets = {name: cifar10(root, train=name == "train", download=download) for name in ("train", "test")}
         parts = {name: Pictures(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
@@ -112,7 +112,7 @@ def load_pictures(data: str, image_size: tuple[int, int], val_fraction: float = 
                              "folders of pictures to tell apart")
         parts = {name: decode(part, show_progress) for name, part in opened.items()}
     if "val" not in parts and val_fraction:
-        train, val = split_off(range(len(parts["train"])), val_fraction)
+        train, val = split_off(TensorDataset(parts["train"].labels), val_fraction)
         parts |= {"train": parts["train"].part(train.indices), "val": parts["train"].part(val.indices)}
     return parts
 

@@ -10,19 +10,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from torch import nn
-
 from .checkpoint import load_checkpoint
 from .data import read_picture, resize_and_normalize
 from .evaluation import best_device, eval_mode
 from .model import ViTModel
 
 
-def predict(model: nn.Module, path) -> dict[str, float]:
+def predict(model: ViTModel, path) -> dict[str, float]:
     """The probability of each class for a picture, the most probable first.
 
     Args:
-        model: a `ViTModel`; `model.classes`, which a checkpoint brings along, has the names.
+        model: its `classes`, which a checkpoint brings along, are the names.
         path: a picture file or a PIL image; its middle is cut out in the model's shape.
 
     Raises:

@@ -9,6 +9,7 @@ __all__ = ['Tokenizer']
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -70,6 +71,5 @@ class Tokenizer:
         rows = [torch.tensor(list(ids), dtype=torch.int64) for ids in lists]
         if not rows or side not in ("left", "right"):
             raise ValueError(f"side is {side!r} and there are {len(rows)} lists; expected left or right, and one list")
-        options = {"batch_first": True, "padding_side": side}
-        tokens = pad_sequence(rows, padding_value=self.pad, **options)
-        return tokens, pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in rows], **options)
+        pad = partial(pad_sequence, batch_first=True, padding_side=side)
+        return pad(rows, padding_value=self.pad), pad([torch.ones(len(row), dtype=torch.bool) for row in rows])

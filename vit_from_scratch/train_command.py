@@ -16,6 +16,7 @@ import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -53,10 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--fsdp", action="store_true", help="under torchrun: each process keeps a part of every weight")
     run.add_argument("--save-minutes", type=float, default=5.0, help="save so often within an epoch (default: 5)")
     recipe = parser.add_argument_group("the recipe, field by field")
-    docs = "\n".join(inspect.cleandoc(kind.__doc__) for kind in (Recipe, TrainingConfig))
+    docs = "\n".join(inspect.cleandoc(kind.__doc__ or "") for kind in (Recipe, TrainingConfig))
     texts = dict(re.findall(r"^    (\w+): (.+)$", docs, re.MULTILINE))
     for field in fields(Recipe):
-        kind = field.type if isinstance(field.type, type) else field.type.__args__[0]
+        kind = field.type if isinstance(field.type, type) else get_args(field.type)[0]
         default = "" if field.default is None else f" (default: {field.default})"
         choices = CHOICES.get(field.name)
         recipe.add_argument("--" + field.name.replace("_", "-"), type=kind, default=argparse.SUPPRESS, choices=choices,

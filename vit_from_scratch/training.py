@@ -60,7 +60,7 @@ def augment(images: torch.Tensor) -> torch.Tensor:
 # %% ../notebooks/06_training.ipynb #06-015
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """AdamW's two groups: weight matrices decay; biases, norms, the CLS token and the positions don't."""
-    groups = {True: [], False: []}
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_weight_matrix = parameter.ndim >= 2 and "cls_token" not in name and "position" not in name
         groups[is_weight_matrix].append(parameter)
@@ -258,7 +258,7 @@ class TrainingLoop(TrainingStep):
                  device: torch.device | str | None = None, progress: bool = True):
         if not len(batches):
             raise ValueError("the training data have no batch: no pictures, or fewer than a batch of them")
-        warmup_steps, total_steps = (epochs * len(batches) for epochs in (config.warmup_epochs, config.epochs))
+        total_steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
         super().__init__(model, config, loss_of, prepare, total_steps, warmup_steps, device)
         self.batches, self.validate = batches, validate
         self.minutes, self.history = 0.0, History()
@@ -311,7 +311,7 @@ class ResumableLoop(TrainingLoop):
         super().__init__(*arguments, **options)
         self.checkpoint, self.data = None if checkpoint is None else Path(checkpoint), data or {}
         if self.checkpoint is not None and self.checkpoint.exists():
-            self.resume()
+            self.resume(self.checkpoint)
 
     def train_epoch(self) -> None:
         """As in `TrainingLoop`, then save."""
@@ -342,9 +342,9 @@ class ResumableLoop(TrainingLoop):
         return {"classes": self.data.get("classes"), "data": self.data, "recipe": asdict(self.config),
                 "history": asdict(self.history), "minutes": self.minutes}
 
-    def resume(self) -> None:
-        """Go to where the checkpoint is."""
-        path, state = self.checkpoint, read_checkpoint(self.checkpoint)
+    def resume(self, path: Path) -> None:
+        """Go to where a checkpoint is."""
+        state = read_checkpoint(path)
         if "optimizers" not in state:
             raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
         config = getattr(self.model, "config", None)
@@ -378,7 +378,7 @@ def noted_signals() -> Iterator[list[int]]:
 
     def note(number: int, _frame) -> None:
         noted.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, note)
@@ -399,7 +399,8 @@ class Trainer(ResumableLoop):
 
     def __init__(self, *arguments, save_minutes: float = 5.0, **options):
         super().__init__(*arguments, **options)
-        self.save_seconds, self.pending = 60 * save_minutes, []
+        self.save_seconds = 60 * save_minutes
+        self.pending: list[torch.Tensor] = []  # of the steps that nobody has looked at yet
 
     def fit(self) -> History:
         """As in `ResumableLoop`; Ctrl-C or SIGTERM lets it finish its step, save, and raise `Interrupted`."""
@@ -501,7 +502,8 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
         return {"val_loss": result.loss, "val_accuracy": result.accuracy}
 
     data = {"classes": class_names(train_loader), "batch_size": getattr(train_loader, "batch_size", None)}
-    data |= {"train": len(train_loader.dataset), "val": len(val_loader.dataset)}
-    model.classes = data["classes"] or getattr(model, "classes", None)  # `save_checkpoint` keeps them
+    data |= {"train": len(train_loader.dataset), "val": len(val_loader.dataset)}  # type: ignore[arg-type]
+    # `save_checkpoint` keeps the names
+    model.classes = data["classes"] or getattr(model, "classes", None)  # type: ignore[assignment]
     return Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, checkpoint=checkpoint,
                    data=data, device=device, progress=progress).fit()

@@ -11,6 +11,7 @@ __all__ = ['PROJECTORS', 'FUSIONS', 'resize_patch_embedding', 'Projector', 'pref
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import matplotlib.pyplot as plt
 import torch
@@ -183,7 +184,7 @@ class VLMConfig(ImageTextConfig):
         self.check("projector", str, PROJECTORS.__contains__, f"one of {', '.join(PROJECTORS)}")
 
 # %% ../notebooks/10_image_to_words.ipynb #10-036a
-def read_prefix(model: nn.Module, tokens: torch.Tensor, image_tokens: torch.Tensor, caches: list | None,
+def read_prefix(model: "VisionLanguageParts", tokens: torch.Tensor, image_tokens: torch.Tensor, caches: list | None,
                 maps: list | None) -> torch.Tensor:
     """The text's hidden states (b, t + 1, d), with the picture before it; (b, t, d) once the caches hold the picture.
 
@@ -201,7 +202,7 @@ def read_prefix(model: nn.Module, tokens: torch.Tensor, image_tokens: torch.Tens
     return x if past else x[:, k - 1 :]  # from the last image token on
 
 
-def read_across(model: nn.Module, tokens: torch.Tensor, image_tokens: torch.Tensor, caches: list | None,
+def read_across(model: "VisionLanguageParts", tokens: torch.Tensor, image_tokens: torch.Tensor, caches: list | None,
                 maps: list | None) -> torch.Tensor:
     """The same by cross-attention: a <bos> stands before the text, and every block looks at the picture first."""
     past = caches[0].length if caches else 0
@@ -232,12 +233,12 @@ class VisionLanguageParts(nn.Module):
         self.gpt = GPTModel(config.gpt)
         self.projector = Projector(config.vit.emb_dim, config.gpt.emb_dim, config.vit.num_patches, config.projector)
         layers = config.gpt.num_layers if config.fusion == "cross_attention" else 0
-        self.cross_attentions = nn.ModuleList(
+        self.cross_attentions: list[GatedCrossAttention] = nn.ModuleList(  # type: ignore[assignment]
             GatedCrossAttention(config.gpt.emb_dim, config.gpt.num_heads) for _ in range(layers)
         )
 
     @classmethod
-    def from_parts(cls, vit: ViTModel, gpt: GPTModel, tokenizer: Tokenizer, **options) -> "VisionLanguageParts":
+    def from_parts(cls, vit: ViTModel, gpt: GPTModel, tokenizer: Tokenizer, **options) -> Self:
         """A model with copies of a trained ViT (its classifier is left out) and GPT; `options` are `VLMConfig`'s."""
         vit = replace_head(vit, 0)
         model = cls(VLMConfig(vit=vit.config, gpt=gpt.config, words=tuple(tokenizer.words), **options))
@@ -300,17 +301,19 @@ class VisionLanguageModel(VisionLanguageParts):
             raise ValueError("tokens has to be a tensor (b, t): one text is tokens[None]")
         if return_weights and caches:
             raise ValueError("return_weights does not go with caches: leave one of them out")
-        if (images is None) == (image_tokens is None):
+        if images is not None and image_tokens is None:
+            image_tokens = self.encode_images(images)
+        elif images is not None or image_tokens is None:
             raise ValueError("expected images or image_tokens, one of the two")
-        image_tokens = self.encode_images(images) if image_tokens is None else image_tokens
         if image_tokens.ndim != 3 or image_tokens.shape[2] != self.config.gpt.emb_dim:
             raise ValueError(f"image_tokens has shape {tuple(image_tokens.shape)}; expected (b, k, "
                              f"{self.config.gpt.emb_dim}), as encode_images gives them")
         if len(image_tokens) != len(tokens):
             raise ValueError(f"{len(image_tokens)} pictures and {len(tokens)} texts came; expected as many")
-        read, maps = read_prefix if self.config.fusion == "prefix" else read_across, [] if return_weights else None
+        read = read_prefix if self.config.fusion == "prefix" else read_across
+        maps: list[torch.Tensor] | None = [] if return_weights else None
         logits = self.gpt.out(self.gpt.decoder.norm(read(self, tokens, image_tokens, caches, maps)))
-        return (logits, torch.stack(maps, dim=1)) if return_weights else logits
+        return logits if maps is None else (logits, torch.stack(maps, dim=1))
 
 # %% ../notebooks/10_image_to_words.ipynb #10-046
 def caption_targets(tokenizer: Tokenizer, captions: Sequence[str]) -> torch.Tensor:
@@ -367,7 +370,7 @@ def caption(model: VisionLanguageModel, pictures, *, max_new_tokens: int | None 
         if not isinstance(pictures, Sequence) or not all(isinstance(picture, kinds) for picture in pictures):
             raise TypeError(f"pictures is a {type(pictures).__name__}; expected a path, a PIL image, a list of them "
                             "or a tensor (b, c, h, w)")
-        size = model.config.vit.image_size
+        size = to_pair(model.config.vit.image_size)
         pictures = [fit_picture(read_picture(picture), size) for picture in pictures]
         pictures = torch.stack(pictures) if pictures else torch.zeros(0, 3, *size)
         if model.config.vit.num_channels == 1:
