@@ -77,15 +77,11 @@ def layout_scene(scene: Scene, rng: random.Random) -> list[tuple[str, int, int, 
 class ScenePainter:
     """Paints scenes with the emoji of some artists.
 
-    The canvas is 48x48 pixels, in nine cells of 16. Small things take a cell each, in the row or column at the edge
-    that the relation names; a landmark, and a single thing alone, is 32x32.
+    The canvas is 48x48 pixels, in nine cells of 16, as `layout_scene` fills them.
 
     Args:
-        artists: whose sprites to use.
+        artists: whose sprites to use; each needs a picture of all `THINGS`.
         root: as in `load_emoji`.
-
-    Raises:
-        ValueError: no artists, or one without a picture of one of `THINGS`.
     """
 
     def __init__(self, artists: Sequence[str] = SEEN_ARTISTS, root: str | os.PathLike | None = None):

@@ -166,8 +166,8 @@ class SharedTraining(Trainer):
     def __init__(self, group: Communicator, called: nn.Module, accumulate: int, model: nn.Module, *arguments,
                  progress: bool = True, **options):
         self.group, self.accumulate, self.processes = group, accumulate, group.size
-        progress = progress and group.rank == 0
-        super().__init__(model, *arguments, device=group.device, progress=progress, **options)
+        self.speaks = group.rank == 0
+        super().__init__(model, *arguments, device=group.device, progress=progress and self.speaks, **options)
         self.called = called
 
     def split(self, indices: torch.Tensor) -> Iterator[tuple[torch.Tensor, float]]:

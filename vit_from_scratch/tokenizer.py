@@ -27,8 +27,8 @@ class Tokenizer:
 
     def __init__(self, words: Iterable[str]):
         self.words = list(words)
-        if not all(isinstance(word, str) for word in self.words):
-            raise TypeError("words has something that is no str; expected only str")
+        if others := [word for word in self.words if not isinstance(word, str)]:
+            raise TypeError(f"words has {others[0]!r}, a {type(others[0]).__name__}; expected only str")
         self.ids = {word: self.first_word + i for i, word in enumerate(self.words)}
         if len(self.ids) < len(self.words) or "" in self.ids:
             raise ValueError("words has one twice, or an empty one; expected each once: list(dict.fromkeys(words))")

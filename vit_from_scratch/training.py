@@ -147,6 +147,8 @@ from .evaluation import best_device, check_labels, evaluate
 class TrainingStep:
     """One step of training: learning rate, loss, gradient, optimizer.
 
+    A step's random numbers are torch's, after a seed of its own; those of `random` and NumPy are not settled.
+
     Args:
         model: trained in place; moved to the device.
         config: the recipe.
@@ -156,7 +158,8 @@ class TrainingStep:
         device: where to; None for `best_device()`.
     """
 
-    processes = 1  # that share every batch; lesson 11 has more
+    processes = 1  # that share every batch; lesson 11 has more, of which the first
+    speaks = True
 
     def __init__(self, model: nn.Module, config: TrainingConfig, loss_of: Callable, prepare: Callable | None,
                  total_steps: int, warmup_steps: float, device: torch.device | str | None = None):
@@ -355,7 +358,7 @@ class ResumableLoop(TrainingLoop):
         self.set_state(state["model"], state["optimizers"])
         self.history, self.minutes = History(**state["history"]), state["minutes"]
         self.step = len(self.history.losses)
-        if self.step == self.total_steps:
+        if self.step == self.total_steps and self.speaks:
             print(f"{path} is of a run that was finished already: nothing is trained")
 
 # %% ../notebooks/06_training.ipynb #06-030e
@@ -502,7 +505,8 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
         return {"val_loss": result.loss, "val_accuracy": result.accuracy}
 
     data = {"classes": class_names(train_loader), "batch_size": getattr(train_loader, "batch_size", None)}
-    data |= {"train": len(train_loader.dataset), "val": len(val_loader.dataset)}  # type: ignore[arg-type]
+    for name, loader in (("train", train_loader), ("val", val_loader)):
+        data[name] = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
     # `save_checkpoint` keeps the names
     model.classes = data["classes"] or getattr(model, "classes", None)  # type: ignore[assignment]
     return Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, checkpoint=checkpoint,
