@@ -80,7 +80,7 @@ bench-generate: install ## how long a GPT takes for a token, with the KV cache a
 	$(PY) scripts/bench/generate.py
 
 bench-threads: install ## how long a training step takes as OpenMP's threads wait, alone and beside a busy program
-	$(PY) scripts/bench_threads.py
+	$(PY) scripts/bench/threads.py
 
 clean: ## remove what the series made (build/); the virtual environment stays
 	$(PYTHON) -c "import shutil; shutil.rmtree('build', ignore_errors=True)"

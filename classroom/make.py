@@ -29,7 +29,7 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).parent)
 """
 HANDED_OUT = ["LICENSE", "requirements.txt", "pyproject.toml", "vit_from_scratch/*.*", "data/**/*.*",
-              "scripts/export.py"]  # fmt: skip
+              "scripts/export.py"]
 TO_LESSONS = re.compile(r"\]\((?:\.\./)+(?:notebooks/)?(?=\d\d_\w+\.ipynb)")  # a link, up to the name
 
 

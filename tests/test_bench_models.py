@@ -7,13 +7,11 @@ import sys
 
 import pytest
 import torch
+from bench import models as bench
 from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
 from vit_from_scratch.model import ViTModel
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from bench import models as bench
 
 pytestmark = pytest.mark.slow
 TINY = bench.SHAPES["tiny"]

@@ -1,6 +1,7 @@
 """The contrastive twin: the loss, what the towers read, and that they learn."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.contrastive import ContrastiveModel, contrastive_loss
 from vit_from_scratch.gpt import GPTConfig
-from vit_from_scratch.scene_gpt import fit
+from vit_from_scratch.scene_gpt import GeneratedBatches
 from vit_from_scratch.tokenizer import Tokenizer
+from vit_from_scratch.training import Trainer, TrainingConfig
 from vit_from_scratch.vlm import ImageTextConfig
 
 WORDS = ("red", "green", "blue", " square")
@@ -90,14 +92,19 @@ def test_towers_learn_which_belongs_to_which(twin):
     """Three colours in shades, until each text finds its own."""
     colours = torch.eye(3)[:, :, None, None] * 2 - 1
 
-    def loss_at(step: int) -> torch.Tensor:
-        shades = colours + 0.3 * torch.randn(3, 3, 8, 8)
-        return contrastive_loss(twin(shades.to(twin.device), ["red square", "green square", "blue square"]))
+    texts = ["red square", "green square", "blue square"]
 
-    fit(twin, loss_at, 60, learning_rate=3e-3, warmup_steps=5, progress=False)
+    def shades(rng: random.Random) -> torch.Tensor:
+        return colours + 0.3 * torch.randn(3, 3, 8, 8)
+
+    def loss_of(model: ContrastiveModel, images: torch.Tensor) -> torch.Tensor:
+        return contrastive_loss(model(images, texts))
+
+    config = TrainingConfig(epochs=12, learning_rate=3e-3, warmup_epochs=1.0)
+    Trainer(twin, GeneratedBatches(shades, 5), config, loss_of, device="cpu", progress=False).fit()
     twin.eval()
     pictures = colours.expand(-1, -1, 8, 8).to(twin.device)
-    nearest = twin(pictures, ["red square", "green square", "blue square"]).argmax(dim=1)
+    nearest = twin(pictures, texts).argmax(dim=1)
     assert nearest.tolist() == [0, 1, 2]
 
 

@@ -450,6 +450,7 @@ def test_many_processes_do_what_one_does(recipe, parts, tmp_path, size, options)
         for name in parts:
             assert result[name] == pytest.approx(alone.measure(name), abs=1e-5)
     first, second = weights(tmp_path / "alone" / "last.pt"), weights(tmp_path / "many" / "last.pt")
+    assert load_checkpoint(tmp_path / "many" / "best.pt").config == alone.model.config  # an ordinary ViT
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[name], second[name], atol=1e-3) for name in first)
 

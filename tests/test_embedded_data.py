@@ -2,18 +2,15 @@
 
 import csv
 import re
-import sys
 from collections import Counter
 
+import build_emoji
 import pytest
 import torch
 from conftest import ROOT
 
 from vit_from_scratch.data import SPLITS, cut_sheet, load_emoji, read_picture
 from vit_from_scratch.paths import DATA_DIR
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import build_emoji
 
 DATA = ROOT / "data"
 ARTISTS = sorted(path.stem for path in (DATA / "emoji").glob("*.png"))

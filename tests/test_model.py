@@ -6,8 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+import torch.distributed as dist
 import torchvision
 from torch import nn
+from torch.distributed import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
@@ -242,6 +245,24 @@ def test_checkpointing_gives_the_same_gradients(tiny, images):
         model(images.double()).square().sum().backward()
     for (name, ours), theirs in zip(saving.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_fsdp_finds_the_last_blocks_weights(tiny, images):
+    """FSDP gathers a block's weights in a hook before its forward."""
+    model, plain = ViTModel(tiny), ViTModel(tiny)
+    plain.load_state_dict(model.state_dict())
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        for module in [*model.encoder.blocks, model]:
+            fully_shard(module, mesh=init_device_mesh("cpu", (1,)))
+        logits = model(images)
+        logits.square().sum().backward()
+        plain(images).square().sum().backward()
+        torch.testing.assert_close(logits, plain(images), rtol=0, atol=1e-6)
+        for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad.full_tensor(), theirs.grad, rtol=1e-4, atol=1e-4, msg=name)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_an_encoder_of_ones_own_is_called(tiny, images):

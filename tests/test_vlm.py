@@ -1,6 +1,8 @@
 """The bridge between a ViT and a GPT: who sees whom, what counts, what it says, and what it refuses."""
 
+import itertools
 import random
+import signal
 import subprocess
 import sys
 
@@ -9,13 +11,15 @@ import torch
 from PIL import Image
 
 from vit_from_scratch.attention import causal_mask
+from vit_from_scratch.caption_command import main
 from vit_from_scratch.checkpoint import load_checkpoint, save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.scene_gpt import fit
+from vit_from_scratch.scene_gpt import GeneratedBatches
 from vit_from_scratch.tokenizer import Tokenizer
+from vit_from_scratch.training import Interrupted, Trainer, TrainingConfig
 from vit_from_scratch.vlm import (
     GatedCrossAttention,
     Projector,
@@ -24,7 +28,6 @@ from vit_from_scratch.vlm import (
     caption,
     caption_loss,
     caption_targets,
-    main,
     plot_words,
     prefix_mask,
     resize_patch_embedding,
@@ -59,6 +62,23 @@ def images() -> torch.Tensor:
 
 def tokens_of(model, *texts: str) -> torch.Tensor:
     return torch.tensor([model.tokenizer.encode(text) for text in texts])
+
+
+def trainer_of(model, images, stop_in: int | None = None, **options) -> Trainer:
+    """Six steps on captions of two of three pictures; Ctrl-C comes in the given one."""
+    calls = itertools.count(1)
+
+    def draw(rng: random.Random) -> tuple[torch.Tensor, list[str]]:
+        keep = rng.sample(range(3), 2)
+        return images[keep], [["a cat", "a dog", "two dog"][i] for i in keep]
+
+    def loss_of(model: VisionLanguageModel, batch: tuple[torch.Tensor, list[str]]) -> torch.Tensor:
+        if next(calls) == stop_in:
+            signal.raise_signal(signal.SIGINT)
+        return caption_loss(model, *batch)
+
+    config = TrainingConfig(epochs=2, warmup_epochs=1.0)
+    return Trainer(model, GeneratedBatches(draw, 3), config, loss_of, device="cpu", progress=False, **options)
 
 
 # --- masks, and who sees whom ---
@@ -187,7 +207,7 @@ def test_parts_are_copied_and_the_classifier_left_out(tiny):
 def test_a_frozen_encoder_stays_as_it_is(model, images):
     model.vit.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fit(model, lambda step: caption_loss(model, images, ["a cat", "a dog", "two cat"]), 3, progress=False)
+    trainer_of(model, images).fit()
     changed = {name for name, tensor in model.cpu().state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed and not any(name.startswith("vit.") for name in changed)
     assert any(name.startswith("projector.") for name in changed) and any(name.startswith("gpt.") for name in changed)
@@ -473,29 +493,21 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path, tiny, refuses):
     with refuses(ValueError, "model.pt", "fusion"):
         load_checkpoint(tmp_path / "model.pt", build().config.replace(fusion="cross_attention"), VisionLanguageModel)
     with refuses(ValueError, "model.pt", "ViTModel"):
-        load_checkpoint(tmp_path / "model.pt")
+        load_checkpoint(tmp_path / "model.pt", model_class=ViTModel)
 
 
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on(tmp_path, images):
-    """Lesson 10 trains with `fit`: half, and the rest from the checkpoint, is the same as all at once."""
-
-    def train(model, stop_at=None, **options):
-        def loss_at(step):
-            if step == stop_at:
-                raise KeyboardInterrupt
-            keep = random.Random(step).sample(range(3), 2)
-            return caption_loss(model, images[keep], [["a cat", "a dog", "two dog"][i] for i in keep])
-
-        return fit(model, loss_at, 6, progress=False, **options)
-
+    """Half, and the rest from the checkpoint, is the same as all at once."""
     whole, half, rest = build(), build(), build()
-    losses = train(whole)
-    with pytest.raises(KeyboardInterrupt):
-        train(half, stop_at=3, checkpoint=tmp_path / "half.pt")
+    expected = trainer_of(whole, images).fit()
+    with pytest.raises(Interrupted):
+        trainer_of(half, images, stop_in=3, checkpoint=tmp_path / "half.pt").fit()
     with torch.no_grad():
         rest.projector.position.zero_()  # whatever it was: the file counts
-    assert train(rest, checkpoint=tmp_path / "half.pt") == losses
+    trainer = trainer_of(rest, images, checkpoint=tmp_path / "half.pt")
+    assert trainer.step == 3
+    assert trainer.fit().losses == expected.losses
     assert all(torch.equal(a, b) for a, b in zip(rest.parameters(), whole.parameters(), strict=True))
 
 

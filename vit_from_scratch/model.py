@@ -17,7 +17,7 @@ from .encoder import FeedForward, LayerScale, TransformerBlock, TransformerEncod
 
 # %% ../notebooks/05_classifier.ipynb #05-019c
 _PER_TOKEN = (nn.LayerNorm, nn.Linear, nn.GELU, nn.Dropout, nn.Identity, nn.Sequential, FeedForward, LayerScale)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")  # a module's
 
 
 def _is_as_written(encoder: TransformerEncoder) -> bool:

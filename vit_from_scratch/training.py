@@ -140,7 +140,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.opti
     return [muon, torch.optim.AdamW(rest)]
 
 # %% ../notebooks/06_training.ipynb #06-029b
-from .checkpoint import check_same, read_checkpoint, save_checkpoint
+from .checkpoint import check_same, kind_of, read_checkpoint, save_checkpoint
 from .evaluation import best_device, check_labels, evaluate
 
 # %% ../notebooks/06_training.ipynb #06-029f
@@ -348,7 +348,7 @@ class ResumableLoop(TrainingLoop):
         if "optimizers" not in state:
             raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
         config = getattr(self.model, "config", None)
-        check_same("kind", path, {"model": state["kind"]}, {"model": type(self.model).__name__})
+        check_same("kind", path, {"model": state["kind"]}, {"model": kind_of(self.model)})
         check_same("config", path, state["config"], config and config.to_dict())
         check_same("recipe", path, state["recipe"], asdict(self.config))
         check_same("data", path, state["data"], self.data)

@@ -16,7 +16,7 @@ from statistics import median
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["", "OMP_WAIT_POLICY=PASSIVE", "GOMP_SPINCOUNT=100", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=10000",
             "GOMP_SPINCOUNT=100000", "OMP_NUM_THREADS=1"]  # fmt: skip
 
@@ -82,8 +82,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="times that each setting has its turn (default: 5)")
     parser.add_argument("--steps", type=int, default=20, help="training steps a turn (default: 20)")
     parser.add_argument("--pictures", type=int, default=64, help="pictures a step (default: 64)")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench_threads.csv",
-                        help="every turn, a line each (default: build/bench_threads.csv)")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "threads.csv",
+                        help="every turn, a line each (default: build/bench/threads.csv)")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # what each process is started with
     asked = parser.parse_args()
     if asked.measure:
