@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vit_from_scratch"
 CORE = ["patches", "embeddings", "attention", "encoder", "config", "model"]
 ORDER = ["paths", "plots", "data", *CORE, "evaluation", "checkpoint", "training", "emoji_vit", "predict_command",
-         "inspection", "pretrained", "scenes", "tokenizer", "gpt", "generation", "scene_gpt", "gpt2", "captions", "vlm",
+         "inspection", "pretrained", "scenes", "tokenizer", "gpt", "scene_gpt", "generation", "gpt2", "captions", "vlm",
          "captioner", "caption_command", "contrastive", "pictures", "recipe", "distributed",
          "train_command"]  # fmt: skip
 LIMIT = 320
