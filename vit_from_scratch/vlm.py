@@ -273,6 +273,10 @@ class VisionLanguageModel(VisionLanguageParts):
         """Raise a ValueError if n tokens of text are more than the model can read."""
         self.gpt.check_length(n + 1)
 
+    def check_tokens(self, tokens: torch.Tensor) -> None:
+        """Raise a ValueError if the GPT doesn't know a token."""
+        self.gpt.check_tokens(tokens)
+
     def new_caches(self, max_length: int) -> list[KVCache]:
         """An empty `KVCache` for each block, with room for the picture and `max_length` tokens of text."""
         before = self.config.vit.num_patches if self.config.fusion == "prefix" else 1
