@@ -7,8 +7,8 @@ else
 BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
-# How idle OpenMP threads wait, here and in run_series.py's kernels: asleep, not spinning. make bench-threads compares.
-export OMP_WAIT_POLICY ?= PASSIVE
+# How long idle OpenMP threads spin before they sleep, here and in run_series.py's kernels. make bench-threads compares.
+export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: help install run check test hooks lab exercises grade export save bench bench-generate bench-train bench-captioner bench-threads clean
 

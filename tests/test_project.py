@@ -9,7 +9,8 @@ from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-LINKED = ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", "data/README.md"]
+LINKED = ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", "data/README.md",
+          "classroom/README.md"]
 
 
 def test_the_version_is_the_same_everywhere():

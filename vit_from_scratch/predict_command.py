@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command `vit-predict`: 0 if every picture was read, 2 after a clear error."""
     parser = argparse.ArgumentParser(prog="vit-predict", description="Say what a trained ViT takes pictures for.")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture file")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as build/runs/emoji/best.pt")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE",
+                        help="a trained model, such as build/checkpoints/vit_emoji.pt")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="so many classes for each (default: 3)")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
     options = parser.parse_args(arguments)

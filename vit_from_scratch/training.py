@@ -147,7 +147,7 @@ from .evaluation import best_device, check_labels, evaluate
 class TrainingStep:
     """One step of training: learning rate, loss, gradient, optimizer.
 
-    A step's random numbers are torch's, after a seed of its own; those of `random` and NumPy are not settled.
+    A step's random numbers are torch's, after a seed of its own; those of `random` and NumPy are not seeded.
 
     Args:
         model: trained in place; moved to the device.
@@ -158,8 +158,8 @@ class TrainingStep:
         device: where to; None for `best_device()`.
     """
 
-    processes = 1  # that share every batch; lesson 11 has more, of which the first
-    speaks = True
+    processes = 1  # that share every batch; lesson 11 has more
+    speaks = True  # lesson 11: the first process alone prints
 
     def __init__(self, model: nn.Module, config: TrainingConfig, loss_of: Callable, prepare: Callable | None,
                  total_steps: int, warmup_steps: float, device: torch.device | str | None = None):
@@ -225,7 +225,7 @@ def check_finite(values: Iterable[float], step: int, config: TrainingConfig) -> 
 # %% ../notebooks/06_training.ipynb #06-030
 @dataclass
 class History:
-    """What happened.
+    """The losses of a run, and what its validations found.
 
     Args:
         losses: the loss of every step, in nats.
