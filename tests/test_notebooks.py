@@ -19,7 +19,7 @@ CORE_SERIES = [
     "06_training",
 ]
 LESSONS = sorted({*CORE_SERIES, *(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))})
-MACHINE_PATHS = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\")
+MACHINE_PATHS = re.compile(r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\|(?<![\w.:/<])/(?:\w[\w.-]*/)+")
 READABLE = ("text/", "application/json", "image/svg")  # not base64, where any four letters can occur by chance
 
 

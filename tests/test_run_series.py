@@ -304,6 +304,14 @@ def test_what_an_editor_leaves_is_removed(series, capsys):
     assert [cell.metadata for cell in cleaned.cells[1:3]] == [{"tags": ["result"]}, {}]
 
 
+def test_saved_outputs_do_not_say_where_the_repository_lies(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_series, "ROOT", tmp_path)
+    cell = nbformat.v4.new_code_cell("print()", outputs=[
+        nbformat.v4.new_output("stream", text=f"{tmp_path / 'data' / 'photo.png'}: cat")])  # fmt: skip
+    text = run_series.clean(nbformat.v4.new_notebook(cells=[cell]), "hash")
+    assert str(tmp_path) not in text and "photo.png: cat" in text
+
+
 def test_kernels_get_what_the_makefile_exports(monkeypatch, tmp_path):
     makefile = tmp_path / "Makefile"
     makefile.write_text("export MADE_UP ?= 1\nexport SET_BEFORE ?= 1\nOTHER ?= 1\n")
