@@ -497,7 +497,7 @@ for name in curves:
 ax.set(xlabel="hidden", ylabel="probability", title="found")
 
 # %% deletion | wrong | argsort taken for ranks
-# hint: not each patch's rank
+# hint: argsort gives
 def deletion_curve(model, images, classes, ranking, counts, patch_size):
     order, curve = ranking.argsort(dim=1, descending=True), []
     for count in counts:
