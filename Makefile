@@ -43,7 +43,7 @@ test: install $(VENV)/peers-installed $(VENV)/classroom-installed ## lint, check
 	$(PY) -m ruff check .
 	$(PY) scripts/export.py --check
 	$(PY) -m mypy
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(PY) -m pytest --nbval --nbval-current-env notebooks
 
 hooks: install ## for maintainers: let git run .github/hooks/pre-commit, and merge notebooks by cells

@@ -35,7 +35,7 @@ def patchify(images, patch_size):
 """
 EXIT = "import os\ndef embed(images, weight, bias, patch_size):\n    os._exit(0)"
 FLOOD = "def embed(images, weight, bias, patch_size):\n    while True:\n        print('flood' * 1000)"
-HOG = "hoard = []\nwhile True:\n    hoard.append(torch.ones(25_000_000))"
+HOG = "hoard = []\nwhile True:\n    hoard.append(torch.ones(100_000_000))"
 BROKEN_IMPORT = "import a_module_that_nobody_has\ndef patchify(images, patch_size):\n    return images"
 PEEP = """
 import inspect, linecache, warnings
