@@ -54,7 +54,7 @@ class KVCache:
 
     def __init__(self, max_length: int):
         self.max_length, self.length = max_length, 0
-        self.kept: torch.Tensor | None = None  # keys and values, (2, b, h, max_length, d_head); made when the first come
+        self.kept: torch.Tensor | None = None  # keys and values, (2, b, h, max_length, d_head), made by the first
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep those of n new tokens, each (b, h, n, d_head), and give those of all m so far, (b, h, m, d_head).

@@ -14,11 +14,7 @@ Size = int | tuple[int, int]  # the side of a square, or (height, width); in pix
 
 
 def to_pair(size: Size, name: str = "size") -> tuple[int, int]:
-    """`size` as (height, width); an int stands for a square.
-
-    Raises:
-        TypeError, ValueError: it is neither an int nor a pair of ints, or a side is not positive.
-    """
+    """`size` as (height, width), where an int stands for a square; anything else raises a TypeError or ValueError."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in pair):
         raise TypeError(f"{name} is {size!r}; expected a whole number or a (height, width) pair of them")

@@ -79,8 +79,7 @@ def train_on_scenes(
 def scene_gpt(checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT) -> tuple[GPTModel, Tokenizer]:
     """Lesson 09's model, on the CPU and in eval mode, and its tokenizer: from their file, or trained now.
 
-    Raises:
-        ValueError: the file is no checkpoint, or one of another model.
+    A file that is no checkpoint, or one of another model, raises a ValueError.
     """
     notice = "lesson 09's training runs now, about a minute on two cores"
     model, state = load_or_train(checkpoint, train_on_scenes, notice, GPTModel), read_checkpoint(checkpoint)

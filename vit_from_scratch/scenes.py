@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['THINGS', 'COUNTS', 'RELATIONS', 'Scene', 'is_held_out', 'draw_scene']
 
-# %% ../notebooks/09_gpt_decoder.ipynb #09-008
+# %% ../notebooks/09_gpt_decoder.ipynb #09-009
 import random
 import re
 from dataclasses import dataclass
 
-# %% ../notebooks/09_gpt_decoder.ipynb #09-009
 _NAMES = (  # each is drawn by all eight artists
     "cat", "dog", "pig", "elephant", "penguin", "frog", "turtle", "octopus", "snail", "fish", "honeybee", "spider",
     "red apple", "banana", "strawberry", "pineapple", "pear", "hamburger", "doughnut", "birthday cake", "mushroom",
