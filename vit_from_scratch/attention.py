@@ -19,21 +19,15 @@ def causal_mask(n: int, m: int | None = None, device: torch.device | None = None
     return torch.ones(n, m, dtype=torch.bool, device=device).tril(diagonal=m - n)
 
 
-def attention_weights(
-    queries: torch.Tensor, keys: torch.Tensor, causal: bool = False, mask: torch.Tensor | None = None
-) -> torch.Tensor:
-    """How much each query looks at each key: softmax(q k^T / sqrt(d_head)).
+def attention_weights(queries: torch.Tensor, keys: torch.Tensor, causal: bool = False,
+                      mask: torch.Tensor | None = None) -> torch.Tensor:
+    """How much each query looks at each key: softmax(q k^T / sqrt(d_head)) (Vaswani et al. 2017, section 3.2.1).
 
-    Vaswani et al. 2017, section 3.2.1.
+    (..., n, d_head) and (..., m, d_head) -> (..., n, m); every row sums to 1.
 
     Args:
-        queries: (..., n, d_head).
-        keys: (..., m, d_head).
         causal: True hides from each position all the later ones; the queries are the last n of the m positions.
         mask: bool, broadcastable to (..., n, m), True where a query may look; takes the place of `causal`.
-
-    Returns:
-        (..., n, m); every row sums to 1.
     """
     scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     if mask is None and causal:
@@ -57,23 +51,18 @@ class MultiHeadAttention(nn.Module):
     Vaswani et al. 2017, section 3.2.2; Dosovitskiy et al. 2020, appendix A.
 
     Args:
-        emb_dim: d, the width of the model; must be divisible by `num_heads`.
-        num_heads: h; each head works on d / h of the dimensions.
+        emb_dim: d, the width of the model.
+        num_heads: h; must divide `emb_dim` (or a ValueError is raised): each head works on d / h of the dimensions.
         causal: False: every position sees every other. True: position i sees positions 0..i.
         qkv_bias: whether the projection to queries, keys and values has a bias.
         drop_rate: dropout after the output projection, 0 to 1.
-
-    Raises:
-        ValueError: `num_heads` does not divide `emb_dim`.
     """
 
-    def __init__(
-        self, emb_dim: int, num_heads: int, causal: bool = False, qkv_bias: bool = True, drop_rate: float = 0.0
-    ):
+    def __init__(self, emb_dim: int, num_heads: int, causal: bool = False, qkv_bias: bool = True,
+                 drop_rate: float = 0.0):
         super().__init__()
         check_heads(emb_dim, num_heads)
-        self.num_heads = num_heads
-        self.causal = causal
+        self.num_heads, self.causal = num_heads, causal
         self.qkv = nn.Linear(emb_dim, 3 * emb_dim, bias=qkv_bias)
         self.out_proj = nn.Linear(emb_dim, emb_dim)
         self.dropout = nn.Dropout(drop_rate)
@@ -86,9 +75,8 @@ class MultiHeadAttention(nn.Module):
         """(b, h, n, d_head) -> (b, n, d): the heads side by side, then mixed by the output projection."""
         return self.dropout(self.out_proj(context.transpose(1, 2).flatten(2)))
 
-    def forward(
-        self, x: torch.Tensor, return_weights: bool = False, mask: torch.Tensor | None = None, cache=None
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, return_weights: bool = False, mask: torch.Tensor | None = None,
+                cache=None) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(b, n, d) -> (b, n, d), and the weights (b, h, n, m) too where `return_weights` asks for them.
 
         `mask` is bool, broadcastable to (b, h, n, m), True where a token may look; it takes the place of `causal`.

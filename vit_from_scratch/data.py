@@ -23,7 +23,6 @@ from torchvision.transforms import v2
 
 from .paths import DATA_DIR
 
-# %% ../notebooks/00_the_pictures.ipynb #00-004
 SPLITS = ("train", "val", "test_seen", "test_unseen")
 _RESTORE = "`git checkout data`, or install the package again"
 
@@ -33,7 +32,7 @@ def read_picture(path: str | os.PathLike | Image.Image) -> Image.Image:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a picture, is cut short, or has more than 8 bits per colour.
+        ValueError: the file is no picture, is cut short, or has more than 8 bits per colour.
     """
     try:
         with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as file:
@@ -78,9 +77,7 @@ class EmojiDataset(Dataset):
     """
 
     def __init__(self, images: torch.Tensor, rows: list[dict], classes: list[str]):
-        self.images = images
-        self.rows = rows
-        self.classes = classes
+        self.images, self.rows, self.classes = images, rows, classes
         self.labels = torch.tensor([classes.index(row["class"]) if row["class"] else -1 for row in rows])
 
     def __len__(self) -> int:
@@ -105,34 +102,30 @@ def load_emoji(split: str | None = None, root: str | os.PathLike | None = None) 
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}, or None for every picture")
     root = DATA_DIR / "emoji" if root is None else Path(root)
     if not (root / "emoji.csv").is_file():
-        raise FileNotFoundError(f"no emoji.csv in {root}: pass a folder like data/emoji as root, or restore it with "
-                                f"{_RESTORE}")
+        raise FileNotFoundError(f"no emoji.csv in {root}: pass a folder like data/emoji, or restore it with {_RESTORE}")
     with open(root / "emoji.csv", encoding="utf-8", errors="replace", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = {"artist", "position", "class", "split"}
     if not rows or any(columns - row.keys() or None in row.values() or not row["position"].isdecimal() for row in rows):
-        raise ValueError(f"{root / 'emoji.csv'} is empty, cut short, or lacks columns: restore it with "
-                         f"{_RESTORE}")
+        raise ValueError(f"{root / 'emoji.csv'} is empty, cut short, or lacks columns: restore it with {_RESTORE}")
     classes = sorted({row["class"] for row in rows if row["class"]})
     rows = [row for row in rows if split is None or row["split"] == split]
     sprites = {artist: cut_sheet(root / f"{artist}.png") for artist in sorted({row["artist"] for row in rows})}
+    images = []
     for row in rows:
-        if int(row["position"]) >= len(sprites[row["artist"]]):
-            raise ValueError(f"{root / row['artist']}.png has {len(sprites[row['artist']])} sprites, but emoji.csv "
-                             f"asks for number {row['position']}: restore both with {_RESTORE}")
-    images = torch.stack([sprites[row["artist"]][int(row["position"])] for row in rows])
-    return EmojiDataset(images, rows, classes)
+        sheet, position = sprites[row["artist"]], int(row["position"])
+        if position >= len(sheet):
+            raise ValueError(f"{root / row['artist']}.png has {len(sheet)} sprites, but emoji.csv asks for number "
+                             f"{position}: restore both with {_RESTORE}")
+        images.append(sheet[position])
+    return EmojiDataset(torch.stack(images), rows, classes)
 
 # %% ../notebooks/00_the_pictures.ipynb #00-073
 def make_loaders(*parts: Dataset, batch_size: int = 128, num_workers: int = 0) -> list[DataLoader]:
-    """One loader per dataset, each giving batches (images, labels): float32 (b, 3, h, w) and int64 (b,).
+    """A loader for each dataset, giving batches (images, labels): float32 (b, 3, h, w) and int64 (b,).
 
-    The first is for training and is shuffled anew every epoch; the others keep their order.
-
-    Args:
-        *parts: datasets, such as `load_emoji("train"), load_emoji("val")`.
-        batch_size: pictures in a batch.
-        num_workers: processes that read ahead; 0 reads in this one.
+    The first is for training and is shuffled anew every epoch; the others keep their order. `num_workers` processes
+    read ahead; with 0 of them this one reads.
 
     Raises:
         ValueError: a dataset is empty.
@@ -157,11 +150,9 @@ def resize_and_normalize(image_size: int | tuple[int, int]) -> v2.Compose:
 
 # %% ../notebooks/00_the_pictures.ipynb #00-078
 def image_folder(path: str | os.PathLike, image_size: int | tuple[int, int] = 32) -> datasets.ImageFolder:
-    """Your own pictures: a folder with one folder per class.
+    """Your own pictures: a folder with one folder per class, such as `pets/cat/*.jpg` and `pets/dog/*.png`.
 
-    Args:
-        path: such as `pets`, with `pets/cat/*.jpg` and `pets/dog/*.png` in it.
-        image_size: what every picture is resized and cropped to: side in pixels, or (height, width).
+    Each is cropped and resized to `image_size`: a side in pixels, or (height, width).
 
     Raises:
         FileNotFoundError: no such folder, no class folders in it, or a class folder without pictures.
@@ -185,18 +176,15 @@ def split_off(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> list[Su
     size = len(dataset)  # type: ignore[arg-type]
     held_out = round(fraction * size)
     if not 0 < held_out < size:
-        raise ValueError(f"fraction {fraction} of {size} pictures is {held_out}; expected pictures on both "
-                         "sides: use another fraction, or more pictures")
+        raise ValueError(f"fraction {fraction} of {size} pictures is {held_out}; expected pictures on both sides: use "
+                         "another fraction, or more pictures")
     return random_split(dataset, [size - held_out, held_out], torch.Generator().manual_seed(seed))
 
 # %% ../notebooks/00_the_pictures.ipynb #00-086
 def cifar10(root: str | os.PathLike, train: bool = True, download: bool = False) -> datasets.CIFAR10:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures of ten classes, 32x32.
+    """CIFAR-10 (Krizhevsky 2009): 50,000 pictures for training, or 10,000 for testing, of ten classes, 32x32.
 
-    Args:
-        root: folder to keep it in.
-        train: True for the training pictures, False for the test pictures.
-        download: fetch it (170 MB) where `root` does not have it yet.
+    `root` is the folder to keep it in; `download` fetches it (170 MB) where it is not there yet.
 
     Raises:
         FileNotFoundError: `root` does not have it, and download is False.

@@ -40,11 +40,9 @@ class FeedForward(nn.Module):
 
 # %% ../notebooks/04_encoder.ipynb #04-020
 class LayerScale(nn.Module):
-    """Multiply each dimension by a learnable factor that starts small (Touvron et al. 2021, CaiT, section 2).
+    """Multiply each of d dimensions by a learnable factor (Touvron et al. 2021, CaiT, section 2).
 
-    Args:
-        emb_dim: d, the width of the model.
-        initial_value: where every factor starts, such as 1e-5.
+    All factors start at `initial_value`, such as 1e-5.
     """
 
     def __init__(self, emb_dim: int, initial_value: float):
@@ -62,29 +60,17 @@ class TransformerBlock(nn.Module):
     Dosovitskiy et al. 2020, equations 2 and 3. With `causal=True` it is GPT-2's block.
 
     Args:
-        emb_dim: d, the width of the model.
-        num_heads: h; must divide `emb_dim`.
+        emb_dim, num_heads, causal, qkv_bias: as in `MultiHeadAttention`.
         mlp_ratio: width of the feed-forward's hidden layer, as a multiple of d.
-        causal: False: every position sees every other (ViT). True: only itself and the earlier ones (GPT).
-        qkv_bias: whether queries, keys and values have a bias.
-        drop_rate: dropout, 0 to 1.
+        drop_rate: dropout in both branches, 0 to 1.
         norm_eps: added to the variance in LayerNorm.
         layer_scale: initial value of `LayerScale` on both branches; None leaves it out.
         activation: as in `FeedForward`.
     """
 
-    def __init__(
-        self,
-        emb_dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        causal: bool = False,
-        qkv_bias: bool = True,
-        drop_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        layer_scale: float | None = None,
-        activation: str = "gelu",
-    ):
+    def __init__(self, emb_dim: int, num_heads: int, mlp_ratio: float = 4.0, causal: bool = False,
+                 qkv_bias: bool = True, drop_rate: float = 0.0, norm_eps: float = 1e-6,
+                 layer_scale: float | None = None, activation: str = "gelu"):
         super().__init__()
         attention = partial(MultiHeadAttention, causal=True) if causal else ViTMultiHeadAttention
         self.norm1 = nn.LayerNorm(emb_dim, eps=norm_eps)
@@ -103,10 +89,7 @@ class TransformerBlock(nn.Module):
 class TransformerEncoder(nn.Module):
     """`num_layers` transformer blocks and a last LayerNorm.
 
-    Args:
-        num_layers: number of blocks.
-        emb_dim: d, the width of the model; `norm_eps` is that of the last norm too.
-        **block_options: handed to every `TransformerBlock`, beginning with `num_heads`.
+    `block_options` go to every `TransformerBlock`, beginning with `num_heads`; `norm_eps` is that of the last norm too.
     """
 
     def __init__(self, num_layers: int, emb_dim: int, norm_eps: float = 1e-6, **block_options):

@@ -14,12 +14,7 @@ Size = int | tuple[int, int]  # the side of a square, or (height, width); in pix
 
 
 def to_pair(size: Size, name: str = "size") -> tuple[int, int]:
-    """`size` as (height, width); an int stands for a square.
-
-    Raises:
-        TypeError: `size` is neither an int nor a pair of ints.
-        ValueError: a side is not positive.
-    """
+    """`size` as (height, width), where an int stands for a square; anything else raises a TypeError or ValueError."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in pair):
         raise TypeError(f"{name} is {size!r}; expected a whole number or a (height, width) pair of them")
@@ -38,15 +33,9 @@ def check_divisible(image_size: tuple[int, int], patch_size: tuple[int, int]) ->
                              f"use {ways_out} in place of {image_side}")
 
 # %% ../notebooks/01_patches.ipynb #01-025
-def check_images(
-    images: torch.Tensor, num_channels: int | None = None, image_size: tuple[int, int] | None = None
-) -> None:
-    """Raise unless `images` is a float tensor (b, num_channels, *image_size); None allows any.
-
-    Raises:
-        TypeError: not a tensor, or not a float one.
-        ValueError: another number of dimensions or channels, or another size.
-    """
+def check_images(images: torch.Tensor, num_channels: int | None = None,
+                 image_size: tuple[int, int] | None = None) -> None:
+    """Raise a TypeError or ValueError unless `images` is a float tensor (b, num_channels, *image_size); None: any."""
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"images is a {type(images).__name__}; expected a float tensor (b, c, h, w)")
     if not images.is_floating_point():
@@ -63,17 +52,12 @@ def check_images(
 
 # %% ../notebooks/01_patches.ipynb #01-029
 def patchify(images: torch.Tensor, patch_size: Size) -> torch.Tensor:
-    """Cut images into equal patches, read row by row, each flattened as (channel, row, column).
+    """Cut images into equal patches, read row by row: (b, c, h, w) -> (b, n, c * ph * pw), n = (h / ph) * (w / pw).
 
-    Args:
-        images: (b, c, h, w), floats.
-        patch_size: side of a patch in pixels, or (height, width).
-
-    Returns:
-        (b, n, c * ph * pw), with n = (h / ph) * (w / pw).
+    Each patch is flattened as (channel, row, column).
 
     Raises:
-        ValueError: the patch size does not divide the image size.
+        TypeError, ValueError: images that are no batch of floats, or that whole patches do not tile.
     """
     check_images(images)
     ph, pw = to_pair(patch_size, "patch_size")
@@ -84,15 +68,7 @@ def patchify(images: torch.Tensor, patch_size: Size) -> torch.Tensor:
 
 # %% ../notebooks/01_patches.ipynb #01-031
 def unpatchify(patches: torch.Tensor, patch_size: Size, image_size: Size) -> torch.Tensor:
-    """Put patches back together: the inverse of `patchify`.
-
-    Args:
-        patches: (b, n, c * ph * pw).
-        patch_size: side of a patch in pixels, or (height, width).
-        image_size: side of the image in pixels, or (height, width).
-
-    Returns:
-        (b, c, h, w).
+    """Put patches back together, the inverse of `patchify`: (b, n, c * ph * pw) -> (b, c, h, w).
 
     Raises:
         ValueError: the patches do not tile such an image.
@@ -115,8 +91,8 @@ class PatchEmbedding(nn.Module):
 
     Args:
         image_size: side in pixels, or (height, width).
-        patch_size: side in pixels, or (height, width); must divide `image_size`.
-        num_channels: 3 for colour.
+        patch_size: the same for a patch; must divide `image_size`.
+        num_channels: 3 for colour, 1 for grey.
         emb_dim: d, the width of the model.
     """
 

@@ -15,11 +15,9 @@ import vit_from_scratch
 
 
 def find_folders(package: Path, chosen: str = "") -> tuple[Path, Path, Path]:
-    """The folders of the embedded data, of results, and of downloads.
+    """The folders of the embedded data, of results, and of downloads; `chosen` replaces the last two.
 
-    Args:
-        package: the folder of `vit_from_scratch`. Where it was installed, it holds `embedded`, a copy of `data/`.
-        chosen: a folder for results and downloads, in place of the usual ones.
+    `package` is the folder of `vit_from_scratch`. Where it was installed, it holds `embedded`, a copy of `data/`.
     """
     installed = (package / "embedded").is_dir()
     data = package / "embedded" if installed else package.parent / "data"

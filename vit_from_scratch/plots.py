@@ -6,6 +6,8 @@
 __all__ = ['denormalize', 'show_pictures']
 
 # %% ../notebooks/00_the_pictures.ipynb #00-004a
+import math
+
 import matplotlib.pyplot as plt
 import torch
 
@@ -15,17 +17,13 @@ def denormalize(images: torch.Tensor) -> torch.Tensor:
     return ((images.detach().cpu() + 1) / 2).clamp(0, 1).movedim(-3, -1)
 
 # %% ../notebooks/00_the_pictures.ipynb #00-026
-def show_pictures(
-    images: torch.Tensor, titles: list[str] | None = None, columns: int = 8, size: float = 1.1, title: str = ""
-) -> plt.Figure:
-    """Draw pictures in a grid, each with its title; `plt.show()` shows it.
+def show_pictures(images: torch.Tensor, titles: list[str] | None = None, columns: int = 8, size: float = 1.1,
+                  title: str = "") -> plt.Figure:
+    """Draw pictures in a grid, each with one of `titles`, and a title above them all; `plt.show()` shows it.
 
     Args:
         images: (N, c, h, w), uint8 or normalized floats, of 1 or 3 channels; N at least 1.
-        titles: N strings, or None.
-        columns: pictures in a row.
-        size: side of a picture in inches.
-        title: above the whole figure.
+        columns, size: how many in a row, and the side of one in inches.
 
     Raises:
         ValueError: `images` has another shape, or `titles` another length.
@@ -34,7 +32,7 @@ def show_pictures(
         raise ValueError(f"images has shape {tuple(images.shape)}; expected (N, c, h, w) with N at least 1"
                          + ("" if titles is None else f", and as many titles ({len(titles)} came)"))
     images = images / 127.5 - 1 if images.dtype == torch.uint8 else images
-    rows = -(-len(images) // columns)
+    rows = math.ceil(len(images) / columns)
     height = size * (1.3 if titles is not None else 1.05)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, height * rows + 0.4), squeeze=False,
                                 layout="constrained")

@@ -30,11 +30,9 @@ from .gpt import GPTConfig, GPTModel, next_token_loss
 
 # %% ../notebooks/09_gpt_decoder.ipynb #09-056
 class GeneratedBatches:
-    """An endless supply of batches, for `Trainer`: each is made anew, from torch's random numbers of that moment.
+    """An endless supply of batches, for `Trainer`: `make` gets a source of random numbers and gives a new batch.
 
-    Args:
-        make: a source of random numbers -> a batch.
-        steps: how many make an epoch.
+    Its seed comes from torch, at that moment; an epoch has `steps` batches.
     """
 
     def __init__(self, make: Callable[[random.Random], object], steps: int):
@@ -54,16 +52,11 @@ SCENE_GPT_CHECKPOINT = BUILD / "checkpoints" / "gpt_scenes.pt"
 def train_on_scenes(
     checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT, seed: int = 0, epochs: int = 10
 ) -> tuple[GPTModel, Tokenizer, list[float]]:
-    """Lesson 09's run: a small GPT on captions of `draw_scene`, about a minute on two cores.
+    """Lesson 09's run, about a minute on two cores: the model, where it was trained, its tokenizer, each step's loss.
 
-    Args:
-        checkpoint: file for the trained model and its tokenizer's words. While it trains, its state lies beside it as
-            `*_unfinished.pt`, and an interrupted run goes on from there.
-        seed: of the first weights and of the captions.
-        epochs: of 100 batches of 64 captions.
-
-    Returns:
-        The model, where it was trained, its tokenizer, and the loss of each step.
+    The file `checkpoint` gets the model and the tokenizer's words. While it trains, its state lies beside it as
+    `*_unfinished.pt`, and an interrupted run goes on from there. The seed is that of the first weights and of the
+    captions; an epoch has 100 batches of 64.
     """
     rng = random.Random("words")
     tokenizer = Tokenizer.train(draw_scene(rng).caption for _ in range(5000))
@@ -86,8 +79,7 @@ def train_on_scenes(
 def scene_gpt(checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT) -> tuple[GPTModel, Tokenizer]:
     """Lesson 09's model, on the CPU and in eval mode, and its tokenizer: from their file, or trained now.
 
-    Raises:
-        ValueError: the file is no checkpoint, or one of another model.
+    A file that is no checkpoint, or one of another model, raises a ValueError.
     """
     notice = "lesson 09's training runs now, about a minute on two cores"
     model, state = load_or_train(checkpoint, train_on_scenes, notice, GPTModel), read_checkpoint(checkpoint)

@@ -9,7 +9,6 @@ __all__ = ['Tokenizer']
 import re
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -67,9 +66,9 @@ class Tokenizer:
         return data.decode(errors="replace")
 
     def pad_batch(self, lists: Iterable[list[int]], side: str = "right") -> tuple[torch.Tensor, torch.Tensor]:
-        """Lists of ids as one tensor (b, n), filled up with <pad> on a side ("left": prompts), and where tokens are."""
+        """Lists of ids as one tensor (b, n), filled up with <pad> on a side ("left": prompts), and where it is text."""
         rows = [torch.tensor(list(ids), dtype=torch.int64) for ids in lists]
         if not rows or side not in ("left", "right"):
             raise ValueError(f"side is {side!r} and there are {len(rows)} lists; expected left or right, and one list")
-        pad = partial(pad_sequence, batch_first=True, padding_side=side)
-        return pad(rows, padding_value=self.pad), pad([torch.ones(len(row), dtype=torch.bool) for row in rows])
+        tokens = pad_sequence(rows, batch_first=True, padding_value=self.pad, padding_side=side)
+        return tokens, tokens != self.pad
