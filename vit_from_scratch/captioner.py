@@ -35,7 +35,7 @@ def new_captioner(seed: int = 0, **options) -> VisionLanguageModel:
 
 def fit_captioner(model: VisionLanguageModel, config: TrainingConfig = CAPTIONER_RECIPE, *, batch_size: int = 64,
                   steps: int = 100, **options) -> History:
-    """Train in place, each step on new scenes by the seen artists; `options` are those of `Trainer`."""
+    """Train in place, each step on `batch_size` new scenes by the seen artists; `options` are those of `Trainer`."""
     painter = ScenePainter()
 
     def draw(rng: random.Random) -> tuple[torch.Tensor, list[str]]:
@@ -49,7 +49,7 @@ def fit_captioner(model: VisionLanguageModel, config: TrainingConfig = CAPTIONER
 # %% ../notebooks/10_image_to_words.ipynb #10-049
 def train_captioner(checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT, seed: int = 0,
                     steps: int = 100) -> tuple[VisionLanguageModel, History]:
-    """Lesson 10's run, a few minutes on two cores; checkpoint, seed and what it gives are as in `train_on_emoji`."""
+    """Lesson 10's run, a few minutes on two cores, with `steps` in an epoch; the rest is as in `train_on_emoji`."""
     model, config = new_captioner(seed), CAPTIONER_RECIPE.replace(seed=seed)
     with state_beside(checkpoint) as state:
         history = fit_captioner(model, config, steps=steps, checkpoint=state)

@@ -114,7 +114,7 @@ class ScenePainter:
 
 # %% ../notebooks/10_image_to_words.ipynb #10-013
 def score_captions(said: Sequence[str], scenes: Sequence[Scene]) -> dict[str, float]:
-    """How much of what N texts say of N scenes is right, 0 to 1; no caption of the grammar has nothing right.
+    """How much of what N texts say of N scenes is right, 0 to 1; a text outside the grammar has nothing right.
 
     The share of "things" is of all things and landmarks; those of "counts", "relations" and captions that are "exact"
     are of all scenes.
@@ -133,9 +133,9 @@ def score_captions(said: Sequence[str], scenes: Sequence[Scene]) -> dict[str, fl
     }
 
 # %% ../notebooks/10_image_to_words.ipynb #10-016
-def fit_picture(path: str | os.PathLike | Image.Image, image_size: Size = CANVAS) -> torch.Tensor:
+def fit_picture(picture: str | os.PathLike | Image.Image, image_size: Size = CANVAS) -> torch.Tensor:
     """What `read_picture` reads, as a model takes it, whole: (3, h, w), normalized; white fills the rest."""
-    picture, (height, width) = read_picture(path), to_pair(image_size, "image_size")
+    picture, (height, width) = read_picture(picture), to_pair(image_size, "image_size")
     scale = min(width / picture.width, height / picture.height)
     sides = [max(1, round(scale * side)) for side in picture.size]
     sheet = Image.new("RGB", (width, height), "white")

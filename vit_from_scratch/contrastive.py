@@ -33,7 +33,7 @@ class ContrastiveModel(ImageTextModel):
         return F.normalize(self.image_projection(self.vit(images.to(self.device))), dim=-1)
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """N texts, of which the GPT can read each -> (N, e), each of length 1."""
+        """N texts, none too long for the GPT -> (N, e), each of length 1."""
         if isinstance(texts, str):
             raise TypeError("texts is one str; expected a list of them: [text]")
         special = self.tokenizer
