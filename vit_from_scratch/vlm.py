@@ -230,9 +230,9 @@ class VisionLanguageModel(ImageTextModel):
         self.cross_attentions = nn.ModuleList(GatedCrossAttention(gpt.emb_dim, gpt.num_heads) for _ in range(layers))
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
-        """(b, c, h, w), floats of any precision -> image tokens (b, k, d), one for each patch."""
+        """(b, c, h, w), floats of any precision, on any device -> image tokens (b, k, d), one for each patch."""
         if isinstance(images, torch.Tensor) and images.is_floating_point():
-            images = images.to(self.projector.position.dtype)
+            images = images.to(self.projector.position)
         return self.projector(self.vit.forward_features(images))
 
     def check_length(self, n: int) -> None:
@@ -286,7 +286,7 @@ def caption_targets(tokenizer: Tokenizer, captions: Sequence[str]) -> torch.Tens
 def caption_loss(model: VisionLanguageModel, images: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
     """Cross-entropy in nats, the mean over all tokens of the captions and their ends; images are (b, c, h, w)."""
     targets = caption_targets(model.tokenizer, captions).to(model.device)
-    return next_token_loss(model(targets[:, :-1], images.to(model.device)), targets)
+    return next_token_loss(model(targets[:, :-1], images), targets)
 
 # %% ../notebooks/10_image_to_words.ipynb #10-055
 def caption(model: VisionLanguageModel, pictures, *, max_new_tokens: int | None = None, batch_size: int = 64,
@@ -318,7 +318,7 @@ def caption(model: VisionLanguageModel, pictures, *, max_new_tokens: int | None 
     texts = []
     with eval_mode(model):
         for images in pictures.split(batch_size):
-            image_tokens = model.encode_images(images.to(model.device))
+            image_tokens = model.encode_images(images)
             nothing = torch.zeros(len(images), 0, dtype=torch.int64)
             said = generate(model, nothing, limit, stop_token=model.tokenizer.eos, image_tokens=image_tokens, **choice)
             texts += [model.tokenizer.decode(row) for row in said]
@@ -334,7 +334,7 @@ def word_attention(model: VisionLanguageModel, image: torch.Tensor, text: str) -
     """
     ids = model.tokenizer.encode(text)
     tokens = torch.tensor([ids], dtype=torch.int64, device=model.device)
-    maps = model(tokens, image[None].to(model.device), return_weights=True)[1]
+    maps = model(tokens, image[None], return_weights=True)[1]
     words = [*(model.tokenizer.decode([i]).strip() for i in ids), "(end)"]
     return words, maps.mean(dim=(0, 1, 2)).unflatten(1, model.vit.embeddings.patch_embedding.grid_size).cpu()
 
