@@ -234,7 +234,7 @@ def test_a_caption_may_hold_signs_that_break_lines_elsewhere(tmp_path):
 def test_an_open_quotation_mark_is_refused(tmp_path, refuses):
     path = tmp_path / "captions.txt"
     path.write_text('image,caption\n0.png,"a cat says\n1.png,a dog\n', encoding="utf-8")
-    with refuses(ValueError, str(path), "quotation"):
+    with refuses(ValueError, str(path), "unexpected end of data"):
         read_captions(path)
 
 

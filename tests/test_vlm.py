@@ -589,7 +589,7 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
     for arguments, part in [
         (["--image", tmp_path / "broken.png", "--checkpoint", trained], "broken.png can't be read"),
         (["--image", tmp_path / "nowhere.png", "--checkpoint", trained], "nowhere.png"),
-        (["--image", files["rgb.png"], "--checkpoint", tmp_path / "nowhere.pt"], "nowhere.pt"),
+        (["--image", files["rgb.png"], "--checkpoint", tmp_path / "nowhere.pt"], "nowhere.pt: check the path, or make"),
         (["--image", files["rgb.png"], "--checkpoint", files["rgb.png"]], "no checkpoint"),
         (["--image", files["rgb.png"], "--checkpoint", trained, "--temperature", -1], "temperature"),
         (["--image", files["rgb.png"], "--checkpoint", trained, "--device", "abacus"], "abacus"),

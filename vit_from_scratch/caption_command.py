@@ -9,6 +9,7 @@ __all__ = ['main']
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .captioner import CAPTIONER_CHECKPOINT
 from .checkpoint import load_checkpoint
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
     options = parser.parse_args(arguments)
     try:
+        if not Path(options.checkpoint).exists():
+            raise FileNotFoundError(f"no checkpoint at {options.checkpoint}: check the path, or make lesson 10's with "
+                                    'python -c "from vit_from_scratch.captioner import captioner; captioner()"')
         model = load_checkpoint(options.checkpoint, model_class=VisionLanguageModel)
         model.to(options.device or best_device())
         texts = caption(model, options.image, max_new_tokens=options.max_new_tokens,

@@ -35,42 +35,21 @@ def new_captioner(seed: int = 0, **options) -> VisionLanguageModel:
 
 def fit_captioner(model: VisionLanguageModel, config: TrainingConfig = CAPTIONER_RECIPE, *, batch_size: int = 64,
                   steps: int = 100, **options) -> History:
-    """Train on scenes by the seen artists, a batch of new ones for every step.
-
-    Args:
-        model: trained in place.
-        config: the recipe.
-        batch_size: scenes in a step.
-        steps: in an epoch.
-        **options: of `Trainer`, such as `checkpoint`.
-    """
+    """Train in place, each step on `batch_size` new scenes by the seen artists; `options` are those of `Trainer`."""
     painter = ScenePainter()
 
     def draw(rng: random.Random) -> tuple[torch.Tensor, list[str]]:
         scenes = [draw_scene(rng) for _ in range(batch_size)]
         return painter.paint(scenes, rng, augment=True), [scene.caption for scene in scenes]
 
-    def loss_of(model: VisionLanguageModel, batch: tuple[torch.Tensor, list[str]]) -> torch.Tensor:
-        return caption_loss(model, *batch)
-
-    data = {"batch_size": batch_size, "steps": steps}
-    return Trainer(model, GeneratedBatches(draw, steps), config, loss_of, data=data, **options).fit()
+    trainer = Trainer(model, GeneratedBatches(draw, steps), config, lambda model, batch: caption_loss(model, *batch),
+                      data={"batch_size": batch_size, "steps": steps}, **options)
+    return trainer.fit()
 
 # %% ../notebooks/10_image_to_words.ipynb #10-049
-def train_captioner(
-    checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT, seed: int = 0, steps: int = 100
-) -> tuple[VisionLanguageModel, History]:
-    """Lesson 10's run: a few minutes on two cores.
-
-    Args:
-        checkpoint: file for the trained model. While it trains, its state lies beside it as `*_unfinished.pt`, and an
-            interrupted run goes on from there.
-        seed: of the projector's first weights and of the scenes.
-        steps: in each of the 23 epochs.
-
-    Returns:
-        The model, where it was trained, and the history.
-    """
+def train_captioner(checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT, seed: int = 0,
+                    steps: int = 100) -> tuple[VisionLanguageModel, History]:
+    """Lesson 10's run, a few minutes on two cores, with `steps` in an epoch; the rest is as in `train_on_emoji`."""
     model, config = new_captioner(seed), CAPTIONER_RECIPE.replace(seed=seed)
     with state_beside(checkpoint) as state:
         history = fit_captioner(model, config, steps=steps, checkpoint=state)
@@ -79,10 +58,6 @@ def train_captioner(
 
 
 def captioner(checkpoint: str | os.PathLike = CAPTIONER_CHECKPOINT) -> VisionLanguageModel:
-    """Lesson 10's model, on the CPU and in eval mode: from its checkpoint, or trained now where there is none.
-
-    Raises:
-        ValueError: the file is no checkpoint, or one of another model.
-    """
+    """Lesson 10's model, on the CPU and in eval mode: from its checkpoint, or trained now where there is none."""
     notice = "lesson 10's training runs now, a few minutes on two cores"
     return load_or_train(checkpoint, train_captioner, notice, VisionLanguageModel)
