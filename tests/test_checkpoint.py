@@ -164,6 +164,19 @@ def test_the_file_says_which_model_to_make(tiny, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
+def test_every_model_saves_and_loads_itself(tiny, tmp_path, refuses, kind):
+    model = every_kind(tiny)[kind].train()
+    model.save(tmp_path / "model.pt")
+    again = type(model).load(tmp_path / "model.pt")
+    assert type(again) is type(model) and again.config == model.config and not again.training
+    for name, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+    other = {"ViTModel": GPTModel}.get(kind, ViTModel)
+    with refuses(ValueError, f"holds no {other.__name__} but a {kind}"):
+        other.load(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_checkpoint_of_another_kind_of_model_is_refused(tiny, tmp_path, refuses, kind):
     models = every_kind(tiny)
     save_checkpoint(tmp_path / "model.pt", models[kind])

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .attention import causal_mask
 from .config import Config, check_encoder
 from .encoder import TransformerEncoder
-from .model import init_linear
+from .model import ConfiguredModel, init_linear
 
 # %% ../notebooks/09_gpt_decoder.ipynb #09-039
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +86,14 @@ def skip_padding(attention_mask: torch.Tensor, n: int) -> tuple[torch.Tensor, to
     return positions, mask | torch.eye(m, dtype=torch.bool, device=device)[m - n :]
 
 # %% ../notebooks/09_gpt_decoder.ipynb #09-043
-class GPTParts(nn.Module):
+class GPTParts(ConfiguredModel):
     """What a `GPTModel` is made of: two tables, the decoder, and the output matrix."""
 
     config_class = GPTConfig
+    config: GPTConfig
 
     def __init__(self, config: GPTConfig):
-        super().__init__()
-        if not isinstance(config, GPTConfig):
-            raise TypeError(f"config is a {type(config).__name__}; expected a GPTConfig")
-        self.config = config
+        super().__init__(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.emb_dim)
         self.position_embedding = nn.Embedding(config.context_length, config.emb_dim)
         self.dropout = nn.Dropout(config.drop_rate)

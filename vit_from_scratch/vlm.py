@@ -27,7 +27,7 @@ from .evaluation import eval_mode
 from .generation import generate
 from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
-from .model import ViTModel
+from .model import ConfiguredModel, ViTModel, init_linear
 from .patches import to_pair
 from .pretrained import replace_head, resize_model
 from .tokenizer import Tokenizer
@@ -65,10 +65,7 @@ class Projector(nn.Module):
         middle = [nn.Linear(vit_dim, gpt_dim), nn.GELU()] if kind == "mlp" else []
         self.project = nn.Sequential(*middle, nn.Linear(gpt_dim if middle else vit_dim, gpt_dim))
         self.position = nn.Parameter(torch.randn(1, num_patches, gpt_dim))
-        for layer in self.project:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        self.project.apply(init_linear)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(b, n + 1, d_vit), CLS first -> (b, n, d_gpt): CLS is left out."""
@@ -185,16 +182,14 @@ def _read_across(model, tokens: torch.Tensor, image_tokens: torch.Tensor, caches
     return x
 
 # %% ../notebooks/10_image_to_words.ipynb #10-037
-class ImageTextModel(nn.Module):
+class ImageTextModel(ConfiguredModel):
     """A ViT and a GPT with its tokenizer, made of an `ImageTextConfig`, and not joined yet."""
 
     config_class: type[ImageTextConfig] = ImageTextConfig
+    config: ImageTextConfig
 
     def __init__(self, config: ImageTextConfig):
-        super().__init__()
-        if not isinstance(config, self.config_class):
-            raise TypeError(f"config is a {type(config).__name__}; expected {self.config_class.__name__}")
-        self.config = config
+        super().__init__(config)
         self.tokenizer = Tokenizer(config.words)
         self.vit, self.gpt = ViTModel(config.vit), GPTModel(config.gpt)
 
