@@ -390,16 +390,16 @@ class Trainer(ResumableLoop):
         is_last = self.step % len(self.batches) == 0
         if not is_last and self.step < self.next_look and (self.processes > 1 or not any(wishes)):
             return  # where there are other processes, all look after the same steps
-        found = torch.cat([*self.pending, values.new_tensor([*wishes, self.speed()])])
-        *pairs, (stop, save, speed) = self.total(found).cpu().split([2] * len(self.pending) + [3])
-        for pair in pairs:
+        found = self.total(torch.cat([*self.pending, values.new_tensor([*wishes, self.speed()])])).cpu()
+        for pair in found[:-3].split(2):
             super().record(pair)
+        stop, save, speed = found[-3:].tolist()
         self.bar.set_postfix_str(f"loss {mean(self.history.losses[-20:]):.3f}" + self.history.last(), refresh=False)
-        self.pending, self.next_look = [], self.step + max(1, round(speed.item() / self.processes))
+        self.pending, self.next_look = [], self.step + max(1, round(speed / self.processes))
         if (stop or save) and not is_last:
             self.save()
             self.saved_at = time.perf_counter()
-            self.stop_if(stop.item())
+            self.stop_if(stop)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes. Here there is one."""
