@@ -137,9 +137,11 @@ def test_without_validation_there_is_no_best(recipe, parts, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stop_at, optimizer", [(1, "adamw"), (6, "adamw"), (6, "muon"), (7, "muon"), (12, "adamw")])
+@pytest.mark.parametrize("stop_at, optimizer", [
+    (1, "adamw"), (6, "adamw"), (6, "muon"), (7, "muon"), (12, "adamw"), (18, "adamw"),
+])  # fmt: skip
 def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, number, stop_at, optimizer):
-    """6 and 12 are the last steps of an epoch."""
+    """6 and 12 are the last steps of an epoch, and 18 that of the run."""
     recipe = recipe.replace(augment="trivial", mix="both", optimizer=optimizer)
     expected = trainer_of(recipe, parts, tmp_path / "whole").fit()
     trainer = trainer_of(recipe, parts, tmp_path / "parts")
@@ -180,7 +182,7 @@ def test_the_seed_decides_what_is_drawn(recipe, parts, tmp_path):
         trainer = trainer_of(recipe.replace(seed=seed, **changes), parts, tmp_path / "nothing")
         trainer.model.load_state_dict(start)
         trainer.model.train()
-        trainer.seed_step(0)
+        torch.manual_seed(seed)
         return trainer.train_step(next(iter(trainer.batches)) if batch is None else batch)[0].item()
 
     start, some = trainer_of(recipe, parts, tmp_path / "nothing").model.state_dict(), torch.arange(8)

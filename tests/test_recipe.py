@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from vit_from_scratch.recipe import CHOICES, RECIPES, Recipe, read_recipe
+from vit_from_scratch.recipe import RECIPES, Recipe, read_recipe
 from vit_from_scratch.training import TrainingConfig
 
 
@@ -37,7 +37,7 @@ def test_a_recipe_is_a_training_config_with_data_and_a_model():
         assert getattr(Recipe(), field.name) == getattr(TrainingConfig(), field.name)
 
 
-@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in CHOICES.items() for word in words])
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in Recipe.choices.items() for word in words])
 def test_every_choice_can_be_made(name, word):
     change = {name: word, **({"data": "pets"} if name == "model" else {})}
     assert getattr(Recipe(**change), name) == word

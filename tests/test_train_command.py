@@ -17,6 +17,7 @@ from conftest import ROOT, same
 
 from vit_from_scratch.checkpoint import read_checkpoint
 from vit_from_scratch.distributed import Communicator, DistributedTrainer
+from vit_from_scratch.paths import BUILD, CACHE
 from vit_from_scratch.recipe import Recipe, read_recipe
 from vit_from_scratch.train_command import build_parser, how_to_go_on, main
 
@@ -50,12 +51,14 @@ def test_the_command_from_start_to_end(folder, tmp_path, capsys):
     assert "another recipe: learning_rate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_it_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch, number, code):
+@pytest.mark.parametrize("number, code, step", [(signal.SIGINT, 130, 3), (signal.SIGTERM, 143, 3),
+                                                (signal.SIGINT, 130, 5)])  # fmt: skip
+def test_interrupted_it_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch, number, code, step):
+    """Step 5 is the run's last: what is left to do is the test."""
     take_step = DistributedTrainer.train_step
 
     def step_and_signal(trainer, batch):
-        if trainer.step == 3:
+        if trainer.step == step:
             signal.raise_signal(number)
         return take_step(trainer, batch)
 
@@ -69,6 +72,7 @@ def test_interrupted_it_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch,
     monkeypatch.setattr(DistributedTrainer, "train_step", take_step)
     assert main(shlex.split(line)) == 0
     assert len(read_checkpoint(tmp_path / "my run" / "last.pt")["history"]["losses"]) == 6
+    assert (tmp_path / "my run" / "results.json").exists()
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), FloatingPointError("the loss is nan"),
@@ -168,6 +172,8 @@ def test_help_names_every_field(capsys):
     assert end.value.code == 0
     for option in fields(Recipe):
         assert "--" + option.name.replace("_", "-") in text
+    words = "".join(text.split())  # a long path may be broken into two lines
+    assert f"(default:{CACHE})" in words and f"(default:RECIPEorDATAin{BUILD / 'runs'})" in words
 
 
 def test_as_users_start_it_with_ctrl_c_and_torchrun(folder, tmp_path):

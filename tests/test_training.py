@@ -330,11 +330,14 @@ class RandomPictures(Dataset):
 
 
 @pytest.mark.parametrize(("stop_at", "optimizer", "number"), [
-    *[(stop_at, optimizer, signal.SIGINT) for stop_at in (1, 3, 4, 8, 9) for optimizer in ("adamw", "muon")],
+    *[(stop_at, optimizer, signal.SIGINT) for stop_at in (1, 3, 4, 8, 9, 12) for optimizer in ("adamw", "muon")],
     (4, "adamw", signal.SIGTERM), (9, "muon", signal.SIGTERM),
 ])  # fmt: skip
 def test_a_real_ctrl_c_in_the_middle_of_a_step_loses_nothing(tiny, loaders, tmp_path, stop_at, optimizer, number):
-    """Shuffled, a random transform for every picture, augmented, mixed, with dropout; 3, 9: an epoch's last step."""
+    """Shuffled, with a random transform for every picture, augmented, mixed, with dropout.
+
+    Steps 3 and 9 are an epoch's last, and step 12 is the run's: all is done, and Ctrl-C is honoured all the same.
+    """
     def fit(name, augment=augment):
         model = ViTModel(tiny.replace(drop_rate=0.2))
         loader = DataLoader(RandomPictures(), batch_size=8, shuffle=True)
@@ -597,11 +600,15 @@ def test_without_a_checkpoint_it_can_be_stopped_too():
     assert trainer.step == len(trainer.history.losses) == 7
 
 
-def test_ctrl_c_in_validation_stops_after_it(tmp_path):
-    trainer = counter(GPTModel(COUNTER), validate=lambda: ctrl_c() or {"val_loss": 1.0}, checkpoint=tmp_path / "gpt.pt")
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_ctrl_c_in_validation_stops_after_it(tmp_path, epochs):
+    """In that of the last epoch, too."""
+    config = QUICK.replace(epochs=epochs, warmup_epochs=0.5)
+    trainer = counter(GPTModel(COUNTER), config, validate=lambda: ctrl_c() or {"val_loss": 1.0},
+                      checkpoint=tmp_path / "gpt.pt")  # fmt: skip
     with pytest.raises(Interrupted):
         trainer.fit()
-    assert trainer.step <= 6 and len(trainer.history.epochs) == 1
+    assert trainer.step == 5 and len(trainer.history.epochs) == 1
     assert read_checkpoint(tmp_path / "gpt.pt")["history"] == asdict(trainer.history)
 
 
@@ -633,7 +640,7 @@ def test_it_looks_at_the_device_about_once_a_second(monkeypatch):
     trainer = counter(GPTModel(COUNTER), QUICK.replace(epochs=2), steps=60, loss_of=slow_loss)
     monkeypatch.setattr(trainer, "total", lambda values: looks.append(trainer.step) or values)
     history = trainer.fit()
-    assert looks == [1, 26, 51, 60, 61, 86, 111, 120]  # and at an epoch's first and last step
+    assert looks == [1, 26, 51, 60, 60, 61, 86, 111, 120, 120]  # and at an epoch's first and last step, and at its end
     assert len(history.losses) == 120 and all(map(math.isfinite, history.losses))
 
 
@@ -933,13 +940,14 @@ def test_train_on_emoji_and_emoji_vit(tmp_path, monkeypatch, capsys, refuses):
         written.emoji_vit(path)
 
 
-def test_an_interrupted_lesson_goes_on_and_tidies_up(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", [1, 3])  # 3: in the last step
+def test_an_interrupted_lesson_goes_on_and_tidies_up(tmp_path, monkeypatch, call):
     path, make_loaders, calls = tmp_path / "vit.pt", written.make_loaders, itertools.count()
     monkeypatch.setattr(written, "make_loaders", lambda *parts, batch_size: make_loaders(
         *(Subset(part, range(66)) for part in parts), batch_size=batch_size))
     config = TrainingConfig(epochs=2, warmup_epochs=1.0)
     monkeypatch.setattr(written, "TrainingConfig", lambda seed: config.replace(seed=seed))
-    monkeypatch.setattr(written, "augment", lambda images: (next(calls) == 1 and ctrl_c(), augment(images))[1])
+    monkeypatch.setattr(written, "augment", lambda images: (next(calls) == call and ctrl_c(), augment(images))[1])
     with pytest.raises(Interrupted):
         written.train_on_emoji(path)
     assert [found.name for found in tmp_path.iterdir()] == ["vit_unfinished.pt"]

@@ -42,11 +42,9 @@ def kind_of(model: nn.Module) -> str:
 
 
 def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict | None = None, **more) -> None:
-    """Write a model's weights, config and kind to one file.
+    """Write the weights, config and kind of a model, also of one without a config; the folder is made if need be.
 
     Args:
-        path: where to; its folder is made if need be.
-        model: a `ViTModel`, or another module with a config or without.
         weights: what to write in place of `model.state_dict()`.
         **more: what else to keep: numbers, strings, tensors, and lists and dicts of them. By custom `classes`, the
             names of the classes in the order of the logits (by default `model.classes`, if it has them); `recipe`, the
@@ -91,19 +89,12 @@ def check_same(what: str, path: str | os.PathLike, saved: dict | None, wanted: d
         raise ValueError(f"{path} has another {what}: {differences}; use the same {what}, or another file")
 
 # %% ../notebooks/06_training.ipynb #06-027b
-def load_checkpoint(
-    path: str | os.PathLike, config: Config | None = None, model_class: type[nn.Module] | None = None
-) -> Any:
+def load_checkpoint(path: str | os.PathLike, config: Config | None = None,
+                    model_class: type[nn.Module] | None = None) -> Any:
     """The model of a checkpoint, on the CPU and in eval mode; `model.classes` has the names of its classes, or None.
 
-    Args:
-        path: a file of `save_checkpoint`.
-        config: what the model must be; None takes what the file says.
-        model_class: the kind of model that the file must hold; None: any kind of this package.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a checkpoint of such a model, or one of another config (the fields that differ are named).
+    Raises what `read_checkpoint` does; and a ValueError if the file holds another model than `config` and `model_class`
+    ask for, or none that this package can make.
     """
     state = read_checkpoint(path)
     kind = state.get("kind")

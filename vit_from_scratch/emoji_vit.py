@@ -23,15 +23,10 @@ EMOJI_CHECKPOINT = BUILD / "checkpoints" / "vit_emoji.pt"
 
 
 def train_on_emoji(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT, seed: int = 0) -> tuple[ViTModel, History]:
-    """Lesson 06's run: ViT-Mini/4 on the embedded emoji, a few minutes on two cores.
+    """Lesson 06's run: ViT-Mini/4 on the embedded emoji, a few minutes on two cores. Gives the model and the history.
 
-    Args:
-        checkpoint: file for the trained model. While it trains, its state lies beside it as `*_unfinished.pt`, and an
-            interrupted run goes on from there.
-        seed: of the first weights, the order and augmentation.
-
-    Returns:
-        The model, where it was trained, and the history.
+    The model goes to `checkpoint`. While it trains, its state lies beside it as `*_unfinished.pt`, and an interrupted
+    run goes on from there. The seed is that of the first weights, the order and augmentation.
     """
     train_set, val_set = load_emoji("train"), load_emoji("val")
     train_loader, val_loader = make_loaders(train_set, val_set, batch_size=64)
@@ -45,10 +40,6 @@ def train_on_emoji(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT, seed: int =
 
 
 def emoji_vit(checkpoint: str | os.PathLike = EMOJI_CHECKPOINT) -> ViTModel:
-    """Lesson 06's model, on the CPU and in eval mode: from its checkpoint, or trained now where there is none.
-
-    Raises:
-        ValueError: the file is no checkpoint, or one of another model.
-    """
+    """Lesson 06's model, as from `load_checkpoint`; where there is no checkpoint, it is trained now."""
     return load_or_train(checkpoint, train_on_emoji, "lesson 06's training runs now, a few minutes on two cores",
                          ViTModel, CONFIGS["ViT-Mini/4"])

@@ -38,13 +38,9 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on one data set, in its order, on the CPU.
+    """A model's answers on one data set, in its order, on the CPU: probabilities (N, num_classes) and labels (N,).
 
-    Args:
-        loss: mean cross-entropy, in nats.
-        accuracy: from 0 to 1.
-        probabilities: (N, num_classes).
-        labels: (N,).
+    The loss is the mean cross-entropy, in nats; the accuracy is from 0 to 1.
     """
 
     loss: float
@@ -57,7 +53,7 @@ class Evaluation:
         """The most probable class of each picture, (N,)."""
         return self.probabilities.argmax(dim=1)
 
-# %% ../notebooks/06_training.ipynb #06-024a
+
 def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
     """Raise a ValueError unless every label names one of the logits' classes."""
     lowest, highest = labels.min().item(), labels.max().item()
@@ -67,15 +63,10 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor) -> None:
 
 # %% ../notebooks/06_training.ipynb #06-024b
 def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | None = None) -> Evaluation:
-    """The model's answers on every picture of the loader, in eval mode; leaves the model's mode as it was.
+    """The answers of a classifier on every picture of a loader, in eval mode; leaves the model's mode as it was.
 
-    Args:
-        model: images (b, c, h, w) -> logits (b, num_classes).
-        loader: batches (images, labels).
-        device: where to; None for `best_device()`.
-
-    Raises:
-        ValueError: the loader is empty, or a label is not among the model's classes.
+    The loader gives batches (images, labels); the device is `best_device()` by default. A ValueError if the loader is
+    empty, or a label is not among the model's classes.
     """
     device = torch.device(device or best_device())
     model.to(device)
@@ -92,12 +83,9 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | 
 
 # %% ../notebooks/06_training.ipynb #06-040
 class ShiftTTA(nn.Module):
-    """Shift test-time augmentation: the mean answer for a picture and for it shifted by one pixel in each direction.
+    """Shift test-time augmentation: a classifier's mean answer for a picture and for it shifted by a pixel each way.
 
     Gives the logarithm of the mean of the nine probabilities, so `evaluate` takes it as it takes the model itself.
-
-    Args:
-        model: images (b, c, h, w) -> logits (b, num_classes).
     """
 
     def __init__(self, model: nn.Module):

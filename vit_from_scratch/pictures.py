@@ -26,13 +26,7 @@ from .training import augment
 # %% ../notebooks/11_scaling.ipynb #11-029
 @dataclass(frozen=True)
 class Pictures:
-    """A data set in memory, decoded once and for all.
-
-    Args:
-        images: uint8 (N, c, h, w).
-        labels: int64 (N,).
-        classes: names of the classes, in the order of the labels.
-    """
+    """A data set in memory: images, uint8 (N, c, h, w), their labels, int64 (N,), and the names of the classes."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -43,7 +37,7 @@ class Pictures:
 
     def part(self, indices: torch.Tensor | Sequence[int]) -> "Pictures":
         """The pictures at `indices`, in that order."""
-        chosen = indices if isinstance(indices, torch.Tensor) else list(indices)  # a tuple would mean dimensions
+        chosen = torch.as_tensor(indices)
         return Pictures(self.images[chosen], self.labels[chosen], self.classes)
 
     def to(self, device: torch.device) -> "Pictures":
@@ -52,28 +46,20 @@ class Pictures:
 
 
 def decode(folder: datasets.ImageFolder, show_progress: bool = True) -> Pictures:
-    """Read every picture of an `image_folder`, once, with a process per core.
-
-    Raises:
-        ValueError: a file is not a picture.
-    """
+    """Read every picture of an `image_folder`, once, with a process per core; a ValueError if one is not a picture."""
     folder.transform = v2.Compose(folder.transform.transforms[:-1])  # all but the last, `normalize`: they stay bytes
+    images = torch.empty(len(folder), *folder[0][0].shape, dtype=torch.uint8)
     loader = DataLoader(folder, batch_size=64, num_workers=min(8, os.cpu_count() or 1))
-    images, count = torch.empty(len(folder), *folder[0][0].shape, dtype=torch.uint8), 0
-    bar = tqdm(total=len(folder), desc="reading", unit=" images", file=sys.stdout, disable=not show_progress)
+    bar = tqdm(loader, desc="reading", unit="batch", file=sys.stdout, disable=not show_progress)
     try:
-        with bar:
-            for batch, _ in loader:
-                images[count : count + len(batch)] = batch
-                count += len(batch)
-                bar.update(len(batch))
+        for part, (batch, _) in zip(images.split(64), bar, strict=True):
+            part.copy_(batch)
     except ValueError as error:  # from a reader's process it comes with that process's traceback around it
         raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from None
     return Pictures(images, torch.tensor(folder.targets), folder.classes)
 
 # %% ../notebooks/11_scaling.ipynb #11-031
-def load_pictures(data: str, image_size: Size, val_fraction: float = 0.1, *,
-                  root: str | os.PathLike = CACHE, download: bool = False,
+def load_pictures(data: str, image_size: Size, val_fraction: float = 0.1, *, root: str | os.PathLike = CACHE,
                   show_progress: bool = True) -> dict[str, Pictures]:
     """Pictures to train on, to choose by, and to test with: "train", "val" (if any), and each test set by its name.
 
@@ -82,50 +68,47 @@ def load_pictures(data: str, image_size: Size, val_fraction: float = 0.1, *,
             `train`, and in `val` and `test` where there are such.
         image_size: what the pictures of a folder are cropped and resized to: side in pixels, or (height, width).
         val_fraction: share of the training pictures that becomes "val" where the data has none, the same every time.
-        root: where CIFAR-10 is kept.
-        download: fetch CIFAR-10 where `root` does not have it.
-        show_progress: show a bar while a folder is read.
+        root: where CIFAR-10 is kept; lesson 00's `cifar10` can fetch it.
 
     Raises:
         FileNotFoundError: no such data.
-        ConnectionError: the download failed.
         ValueError: a file is not a picture, there is only one class, or the parts of a folder have different classes.
     """
     if data == "emoji":
         emoji = {name: load_emoji(name) for name in SPLITS}
         return {name: Pictures(part.images, part.labels, part.classes) for name, part in emoji.items()}
     if data == "cifar10":
-        sets = {name: cifar10(root, train=name == "train", download=download) for name in ("train", "test")}
+        sets = {name: cifar10(root, train=name == "train") for name in ("train", "test")}
         parts = {name: Pictures(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
                                 torch.tensor(part.targets), part.classes) for name, part in sets.items()}
     else:
-        path = Path(data)
-        names = [name for name in ("train", "val", "test") if (path / name).is_dir()]
-        folders = {name: path / name for name in names} if "train" in names else {"train": path}
-        opened = {name: image_folder(folder, image_size) for name, folder in folders.items()}
-        for name, part in opened.items():
-            if part.classes != opened["train"].classes:
-                raise ValueError(f"{path / name} has the classes {', '.join(part.classes)}; expected those of "
-                                 f"{folders['train']}: {', '.join(opened['train'].classes)}")
-        if len(opened["train"].classes) < 2:
-            raise ValueError(f"{folders['train']} has one class, {opened['train'].classes[0]}: expected at least two "
-                             "folders of pictures to tell apart")
-        parts = {name: decode(part, show_progress) for name, part in opened.items()}
+        parts = _read_folders(Path(data), image_size, show_progress)
     if "val" not in parts and val_fraction:
         train, val = split_off(TensorDataset(parts["train"].labels), val_fraction)
         parts |= {"train": parts["train"].part(train.indices), "val": parts["train"].part(val.indices)}
     return parts
 
+
+def _read_folders(path: Path, image_size: Size, show_progress: bool) -> dict[str, Pictures]:
+    """What `load_pictures` does for a folder, which has parts of its own or is one."""
+    names = [name for name in ("train", "val", "test") if (path / name).is_dir()]
+    folders = {name: path / name for name in names} if "train" in names else {"train": path}
+    opened = {name: image_folder(folder, image_size) for name, folder in folders.items()}
+    classes = opened["train"].classes
+    for name, part in opened.items():
+        if part.classes != classes:
+            raise ValueError(f"{path / name} has the classes {', '.join(part.classes)}; expected those of "
+                             f"{folders['train']}: {', '.join(classes)}")
+    if len(classes) < 2:
+        raise ValueError(f"{folders['train']} has one class, {classes[0]}: expected at least two folders of pictures "
+                         "to tell apart")
+    return {name: decode(part, show_progress) for name, part in opened.items()}
+
 # %% ../notebooks/11_scaling.ipynb #11-033
 def random_crop_flip(images: torch.Tensor, shift: int = 4) -> torch.Tensor:
-    """Pad each picture by mirroring it, crop it at random to its size, and flip half of them left to right.
+    """Move each picture at random by up to `shift` pixels, what comes in is mirrored, and flip half left to right.
 
-    Args:
-        images: (b, c, h, w), of any type.
-        shift: the padding in pixels, and so the most that a picture can move.
-
-    Returns:
-        (b, c, h, w).
+    Images are (b, c, h, w), of any type, before and after.
     """
     b, _, h, w = images.shape
 
@@ -146,12 +129,8 @@ def random_crop_flip(images: torch.Tensor, shift: int = 4) -> torch.Tensor:
 def trivial_augment(images: torch.Tensor, group: int | None = None) -> torch.Tensor:
     """`random_crop_flip`, then one random change of shape or colour (TrivialAugment, Mueller and Hutter 2021).
 
-    Args:
-        images: uint8 (b, c, h, w).
-        group: so many pictures get the same change; 1 is the paper's way, and slow. None: an eighth, at least 16.
-
-    Returns:
-        uint8 (b, c, h, w).
+    Images are uint8 (b, c, h, w), before and after. So many as are a `group` get the same change; 1 is the paper's way,
+    and slow. None: an eighth of the batch, at least 16.
     """
     change = v2.TrivialAugmentWide()
     return torch.cat([change(part) for part in random_crop_flip(images).split(group or max(16, len(images) // 8))])
@@ -164,9 +143,8 @@ AUGMENTS: dict[str, Callable] = {  # uint8 (b, c, h, w) -> normalized floats (b,
     "trivial": lambda images: normalize(trivial_augment(images)),
 }
 MIXES: dict[str, Callable] = {  # number of classes -> a function: (images, labels) -> (images, labels or probabilities)
-    "none": lambda num_classes: lambda images, labels: (images, labels),
+    "none": lambda num_classes: v2.Identity(),
     "cutmix": lambda num_classes: v2.RandomApply([v2.CutMix(num_classes=num_classes)], p=0.5),  # lesson 06's
-    "both": lambda num_classes: v2.RandomChoice(
-        [v2.CutMix(num_classes=num_classes), v2.MixUp(alpha=0.8, num_classes=num_classes)]
-    ),
+    "both": lambda num_classes: v2.RandomChoice([v2.CutMix(num_classes=num_classes),
+                                                 v2.MixUp(alpha=0.8, num_classes=num_classes)]),
 }

@@ -17,14 +17,9 @@ from .model import ViTModel
 
 
 def predict(model: ViTModel, path) -> dict[str, float]:
-    """The probability of each class for a picture, the most probable first.
+    """The probability of each class for a picture, the most probable first; `model.classes` are the names.
 
-    Args:
-        model: its `classes`, which a checkpoint brings along, are the names.
-        path: a picture file or a PIL image; its middle is cut out in the model's shape.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or not a picture.
+    The path is as in `read_picture`, whose errors it raises; the picture's middle is cut out in the model's shape.
     """
     config, weight = model.config, model.embeddings.cls_token
     image = resize_and_normalize(config.image_size)(read_picture(path))[None].to(weight)

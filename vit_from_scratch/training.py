@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['augment', 'parameter_groups', 'learning_rate_at', 'TrainingConfig', 'make_optimizers', 'TrainingStep', 'seed_of',
-           'seeded', 'check_finite', 'History', 'TrainingLoop', 'ResumableLoop', 'Interrupted', 'noted_signals',
-           'Trainer', 'class_names', 'train']
+           'History', 'TrainingLoop', 'ResumableLoop', 'Interrupted', 'noted_signals', 'Trainer', 'train']
 
 # %% ../notebooks/06_training.ipynb #06-002
 import math
@@ -15,12 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from statistics import mean
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,11 +35,7 @@ from .encoder import TransformerBlock
 def augment(images: torch.Tensor) -> torch.Tensor:
     """Turn, zoom, stretch, shift and mirror each picture at random, and change its brightness and contrast.
 
-    Args:
-        images: (b, c, h, w), floats from -1 to 1; what comes in from outside the picture is white (1).
-
-    Returns:
-        (b, c, h, w).
+    Images are (b, c, h, w), floats from -1 to 1; what comes in from outside the picture is white (1).
     """
 
     def uniform(low: float, high: float) -> torch.Tensor:
@@ -77,7 +73,7 @@ def learning_rate_at(step: float, warmup_steps: float, total_steps: float) -> fl
 # %% ../notebooks/06_training.ipynb #06-021
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Config):
-    """How to train; the defaults are the recipe of lesson 06.
+    """How to train, checked when it is made; the defaults are the recipe of lesson 06.
 
     Args:
         epochs: passes over the training data
@@ -89,10 +85,9 @@ class TrainingConfig(Config):
         grad_clip: longest gradient that is let through
         precision: of the matrix products, float32 or bfloat16; the weights are always float32
         seed: of the order, augmentation and dropout
-
-    Raises:
-        TypeError, ValueError: a field of another type, or out of range.
     """
+
+    choices: ClassVar[dict[str, tuple]] = {"optimizer": ("adamw", "muon"), "precision": ("float32", "bfloat16")}
 
     epochs: int = 34
     optimizer: str = "adamw"
@@ -112,11 +107,11 @@ class TrainingConfig(Config):
         self.check("grad_clip", number, lambda value: value > 0, "a number above 0 (inf clips nothing)")
         for name in ("warmup_epochs", "weight_decay"):
             self.check(name, number, lambda value: 0 <= value < math.inf, "a number, at least 0")
+        self.check("label_smoothing", number, lambda value: 0 <= value < 1, "a number, at least 0 and less than 1")
+        for name, words in self.choices.items():
+            self.check(name, str, words.__contains__, "one of " + ", ".join(words))
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}; expected less than the epochs ({self.epochs})")
-        self.check("label_smoothing", number, lambda value: 0 <= value < 1, "a number, at least 0 and less than 1")
-        self.check("optimizer", str, ("adamw", "muon").__contains__, "adamw or muon")
-        self.check("precision", str, ("float32", "bfloat16").__contains__, "float32 or bfloat16")
         if self.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
             raise ValueError(f"optimizer is muon, which torch {torch.__version__} does not have: use adamw")
 
@@ -127,79 +122,71 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.opti
     "adamw": one for all of them. "muon": Muon (Jordan et al. 2024) for the matrices of the transformer blocks, with
     steps as long as AdamW's would be (Liu et al. 2025), and AdamW for the rest; lesson 11 compares the two.
     """
-    groups = parameter_groups(model, config.weight_decay)
+    decayed, kept = parameter_groups(model, config.weight_decay)
     if config.optimizer == "adamw":
-        return [torch.optim.AdamW(groups)]
+        return [torch.optim.AdamW([decayed, kept])]
     blocks = [module for module in model.modules() if isinstance(module, TransformerBlock)]
-    matrices = [weight for block in blocks for weight in block.parameters() if weight.ndim == 2]
+    in_blocks = {id(parameter) for block in blocks for parameter in block.parameters()}
+    matrices = [weight for weight in decayed["params"] if id(weight) in in_blocks]
     if not matrices:
         raise ValueError(f"optimizer is muon, and {type(model).__name__} has no transformer blocks: use adamw")
-    taken = set(map(id, matrices))
-    rest = [group | {"params": [each for each in group["params"] if id(each) not in taken]} for group in groups]
+    decayed["params"] = [weight for weight in decayed["params"] if id(weight) not in in_blocks]
     muon = torch.optim.Muon(matrices, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(rest)]
+    return [muon, torch.optim.AdamW([decayed, kept])]
 
-# %% ../notebooks/06_training.ipynb #06-029b
+# %% ../notebooks/06_training.ipynb #06-029f
 from .checkpoint import check_same, kind_of, read_checkpoint, save_checkpoint
 from .evaluation import best_device, check_labels, evaluate
 
-# %% ../notebooks/06_training.ipynb #06-029f
+
 class TrainingStep:
     """One step of training: learning rate, loss, gradient, optimizer.
 
-    A step's random numbers are torch's, after a seed of its own; those of `random` and NumPy are not seeded.
-
     Args:
         model: trained in place; moved to the device.
+        batches: of an epoch; has a length, as a `DataLoader` has.
         config: the recipe.
         loss_of: (model, batch) -> the batch's mean loss, a scalar.
         prepare: batch -> batch, such as augmented and on the device, before the model sees it; None: as it is.
-        total_steps, warmup_steps: of the whole run, for the schedule.
         device: where to; None for `best_device()`.
     """
 
-    processes = 1  # that share every batch; lesson 11 has more
-    speaks = True  # lesson 11: the first process alone prints
+    rank, processes = 0, 1  # of those that share every batch: lesson 11 has more
 
-    def __init__(self, model: nn.Module, config: TrainingConfig, loss_of: Callable, prepare: Callable | None,
-                 total_steps: int, warmup_steps: float, device: torch.device | str | None = None):
-        self.config, self.loss_of, self.prepare = config, loss_of, prepare or (lambda batch: batch)
-        self.total_steps, self.warmup_steps = total_steps, warmup_steps
+    def __init__(self, model: nn.Module, batches, config: TrainingConfig, loss_of: Callable, *,
+                 prepare: Callable | None = None, device: torch.device | str | None = None):
+        if not len(batches):
+            raise ValueError("the training data have no batch: no pictures, or fewer than a batch of them")
         self.device = torch.device(device or best_device())
-        self.model = self.called = model.to(self.device)
+        self.model = self.called = model.to(self.device)  # lesson 11 may wrap it, and call that in its place
+        self.batches, self.config, self.loss_of, self.prepare = batches, config, loss_of, prepare
+        self.precision = partial(torch.autocast, self.device.type, torch.bfloat16, config.precision == "bfloat16")
         self.optimizers = make_optimizers(model, config)
-        self.step = 0
-
-    def split(self, batch) -> Iterator[tuple]:
-        """Parts of a batch, one after the other, and the share of the batch that each is. Here: the whole."""
-        yield batch, 1.0
+        self.step, self.total_steps = 0, config.epochs * len(batches)
 
     def train_step(self, batch) -> torch.Tensor:
         """Take one step; gives the loss and the length of the gradient, (2,), on the device, without waiting for it."""
-        factor = learning_rate_at(self.step, self.warmup_steps, self.total_steps)
+        factor = learning_rate_at(self.step, self.config.warmup_epochs * len(self.batches), self.total_steps)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = self.config.learning_rate * factor
-        total = torch.zeros((), device=self.device)
-        for part, share in self.split(batch):
-            part = self.prepare(part)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                loss = share * self.loss_of(self.called, part)
-            (loss * self.processes).backward()  # processes average their gradients
-            total += loss.detach()
-        length = self.clip_gradients()
+        loss = self.backward(batch)
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        if hasattr(length, "full_tensor"):  # lesson 11 can share the gradient out among processes, and so its length
+            length = length.full_tensor()
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         self.step += 1
-        return torch.stack([total, length.detach()])
+        return torch.stack([loss, length])
 
-    def clip_gradients(self) -> torch.Tensor:
-        """Shorten the gradient to `grad_clip`; gives the length that it had."""
-        return nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-
-    def seed_step(self, step: int) -> None:
-        """Settle all the random numbers of a step."""
-        torch.manual_seed(seed_of(self.config.seed, step))
+    def backward(self, batch, share: float = 1.0) -> torch.Tensor:
+        """Add the gradient of a batch's loss, times `share`, to those that are there; gives the loss, times `share`."""
+        if self.prepare is not None:
+            batch = self.prepare(batch)
+        with self.precision():
+            loss = share * self.loss_of(self.called, batch)
+        loss.backward()
+        return loss.detach()
 
 # %% ../notebooks/06_training.ipynb #06-029h
 def seed_of(*parts) -> int:
@@ -207,22 +194,6 @@ def seed_of(*parts) -> int:
     return random.Random(repr(parts)).getrandbits(32)
 
 
-def seeded(batches, first_step: int, seed_step: Callable[[int], None]) -> Iterator:
-    """The batches of an epoch, each made (and then used) after `seed_step` of its number, counted from `first_step`."""
-    iterator = iter(batches)
-    for i in range(len(batches)):
-        seed_step(first_step + i)
-        yield next(iterator)
-
-
-def check_finite(values: Iterable[float], step: int, config: TrainingConfig) -> None:
-    """Raise a FloatingPointError where a loss or a gradient is no number, or infinite."""
-    for value in values:
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss or its gradient is {value} in step {step}: use a learning_rate below "
-                                     f"{config.learning_rate}, or a longer warm-up")
-
-# %% ../notebooks/06_training.ipynb #06-030
 @dataclass
 class History:
     """The losses of a run, and what its validations found.
@@ -247,24 +218,17 @@ class History:
 
 # %% ../notebooks/06_training.ipynb #06-030a
 class TrainingLoop(TrainingStep):
-    """Epochs of batches, a step for each, and validation after every epoch.
+    """Epochs of steps, and validation after each; torch's random numbers are seeded, not those of `random` and NumPy.
 
     Args:
-        model, config, loss_of, prepare, device: as in `TrainingStep`.
-        batches: gone through once an epoch; has a length, as a `DataLoader` has.
+        *arguments, **options: as in `TrainingStep`.
         validate: () -> numbers by name, noted after every epoch; None: nothing is.
         progress: show a bar.
     """
 
-    def __init__(self, model: nn.Module, batches, config: TrainingConfig, loss_of: Callable, *,
-                 prepare: Callable | None = None, validate: Callable[[], dict] | None = None,
-                 device: torch.device | str | None = None, progress: bool = True):
-        if not len(batches):
-            raise ValueError("the training data have no batch: no pictures, or fewer than a batch of them")
-        total_steps, warmup_steps = config.epochs * len(batches), config.warmup_epochs * len(batches)
-        super().__init__(model, config, loss_of, prepare, total_steps, warmup_steps, device)
-        self.batches, self.validate = batches, validate
-        self.minutes, self.history = 0.0, History()
+    def __init__(self, *arguments, validate: Callable[[], dict] | None = None, progress: bool = True, **options):
+        super().__init__(*arguments, **options)
+        self.validate, self.minutes, self.history = validate or dict, 0.0, History()
         self.bar_options = {"unit": "batch", "file": sys.stdout, "mininterval": 1, "disable": not progress}
 
     def fit(self) -> History:
@@ -278,23 +242,34 @@ class TrainingLoop(TrainingStep):
     def train_epoch(self) -> None:
         """The steps that the epoch still lacks, then validation."""
         epoch, done = divmod(self.step, len(self.batches))
-        self.model.train()
         self.begin, self.first_step = time.perf_counter(), self.step
-        torch.manual_seed(seed_of(self.config.seed, "order", epoch))  # with it a DataLoader draws its order
-        for batch in islice(seeded(self.batches, self.step - done, self.seed_step), done, None):
-            self.record(self.train_step(batch))
-        found = {"train_loss": mean(self.history.losses[-len(self.batches):])}
-        found |= {"batches_per_second": self.speed()} | (self.validate() if self.validate else {})
-        check_finite(found.values(), self.step, self.config)
+        self.model.train()
+        torch.manual_seed(seed_of(self.config.seed, "epoch", epoch))  # for what a loader draws before its first batch
+        batches = iter(self.batches)
+        for i in range(len(self.batches)):
+            torch.manual_seed(seed_of(self.config.seed, epoch * len(self.batches) + i))
+            batch = next(batches)
+            if i >= done:
+                self.record(self.train_step(batch))
+        found = {"train_loss": mean(self.history.losses[-len(self.batches):]), "batches_per_second": self.speed()}
+        found |= self.validate()
+        self.check_finite(*found.values())
         self.minutes = (time.perf_counter() - self.started) / 60
         self.history.epochs.append({"epoch": epoch + 1, "minutes": self.minutes, **found})
         self.bar.set_postfix_str(f"loss {found['train_loss']:.3f}" + self.history.last())
 
     def record(self, values: torch.Tensor) -> None:
         """Note a step's loss, if it and the gradient are finite."""
-        check_finite(values.tolist(), self.step - 1, self.config)
+        self.check_finite(*values.tolist())
         self.history.losses.append(values[0].item())
         self.bar.update()
+
+    def check_finite(self, *values: float) -> None:
+        """Raise a FloatingPointError where a loss or a gradient is no number, or infinite."""
+        for value in values:
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss or its gradient is {value} in step {len(self.history.losses)}: use "
+                                         f"a learning_rate below {self.config.learning_rate}, or a longer warm-up")
 
     def speed(self) -> float:
         """Steps per second in this epoch, as far as it has come."""
@@ -321,45 +296,37 @@ class ResumableLoop(TrainingLoop):
         super().train_epoch()
         self.save()
 
-    def state(self) -> tuple[dict, object]:
-        """The weights, and the state of the optimizers."""
-        return self.model.state_dict(), [optimizer.state_dict() for optimizer in self.optimizers]
-
-    def set_state(self, weights: dict, optimizers) -> None:
-        """The way back."""
-        self.model.load_state_dict(weights)
-        for optimizer, state in zip(self.optimizers, optimizers, strict=True):
-            optimizer.load_state_dict(state)
+    def state(self) -> dict:
+        """All that it takes to go on."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"weights": self.model.state_dict(), "optimizers": optimizers, "recipe": self.config.to_dict(),
+                "data": self.data, "history": asdict(self.history), "minutes": self.minutes}
 
     def save(self) -> None:
-        """Keep where the run is."""
-        self.write(*self.state())
-
-    def write(self, weights: dict, optimizers) -> None:
         """Write the checkpoint."""
         if self.checkpoint is not None:
-            save_checkpoint(self.checkpoint, self.model, weights=weights, optimizers=optimizers, **self.facts())
-
-    def facts(self) -> dict:
-        """What a checkpoint says beside the weights."""
-        return {"classes": self.data.get("classes"), "data": self.data, "recipe": asdict(self.config),
-                "history": asdict(self.history), "minutes": self.minutes}
+            save_checkpoint(self.checkpoint, self.model, **self.state())
 
     def resume(self, path: Path) -> None:
         """Go to where a checkpoint is."""
-        state = read_checkpoint(path)
-        if "optimizers" not in state:
+        state, config = read_checkpoint(path), getattr(self.model, "config", None)
+        if state.get("optimizers") is None:
             raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
-        config = getattr(self.model, "config", None)
         check_same("kind", path, {"model": state["kind"]}, {"model": kind_of(self.model)})
         check_same("config", path, state["config"], config and config.to_dict())
-        check_same("recipe", path, state["recipe"], asdict(self.config))
+        check_same("recipe", path, state["recipe"], self.config.to_dict())
         check_same("data", path, state["data"], self.data)
         self.set_state(state["model"], state["optimizers"])
         self.history, self.minutes = History(**state["history"]), state["minutes"]
         self.step = len(self.history.losses)
-        if self.step == self.total_steps and self.speaks:
+        if self.step == self.total_steps and self.rank == 0:
             print(f"{path} is of a run that was finished already: nothing is trained")
+
+    def set_state(self, weights: dict, optimizers) -> None:
+        """Give the model and its optimizers what `state` has kept."""
+        self.model.load_state_dict(weights)
+        for optimizer, state in zip(self.optimizers, optimizers, strict=True):
+            optimizer.load_state_dict(state)
 
 # %% ../notebooks/06_training.ipynb #06-030e
 class Interrupted(KeyboardInterrupt):
@@ -402,112 +369,89 @@ class Trainer(ResumableLoop):
 
     def __init__(self, *arguments, save_minutes: float = 5.0, **options):
         super().__init__(*arguments, **options)
-        self.save_seconds = 60 * save_minutes
-        self.pending: list[torch.Tensor] = []  # of the steps that nobody has looked at yet
+        self.save_minutes = save_minutes
 
     def fit(self) -> History:
         """As in `ResumableLoop`; Ctrl-C or SIGTERM lets it finish its step, save, and raise `Interrupted`."""
-        self.saved_at = time.perf_counter()
         with noted_signals() as self.signals:
             return super().fit()
 
     def train_epoch(self) -> None:
-        """As in `ResumableLoop`, and stop after it where that was asked for."""
-        self.pending, self.next_look, self.is_to_stop = [], self.step + 1, False
+        """As in `ResumableLoop`, then stop, if somebody has asked for it."""
+        self.saved_at, self.next_look = time.perf_counter(), self.step + 1
+        self.pending: list[torch.Tensor] = []  # of the steps that nobody has looked at yet
         super().train_epoch()
-        self.stop_if(self.is_to_stop and self.step < self.total_steps)
+        self.stop_if(self.total(torch.tensor(float(len(self.signals)), device=self.device)).item())
 
     def record(self, values: torch.Tensor) -> None:
         """Look at what the device has computed, about once a second: it needs no waiting in between."""
         self.pending.append(values)
-        wishes = [bool(self.signals), time.perf_counter() - self.saved_at > self.save_seconds]  # to stop, to save
+        wishes = [len(self.signals), time.perf_counter() - self.saved_at > 60 * self.save_minutes]  # to stop, to save
         is_last = self.step % len(self.batches) == 0
         if not is_last and self.step < self.next_look and (self.processes > 1 or not any(wishes)):
             return  # where there are other processes, all look after the same steps
-        found = torch.cat([torch.stack(self.pending).flatten(), values.new_tensor([*wishes, self.speed()])])
-        *numbers, stop, save, speed = self.total(found).tolist()
-        first = self.step - len(self.pending)
-        for i, pair in enumerate(zip(numbers[0::2], numbers[1::2], strict=True)):
-            check_finite(pair, first + i, self.config)
-        self.history.losses += numbers[0::2]
-        self.bar.update(len(self.pending))
+        found = self.total(torch.cat([*self.pending, values.new_tensor([*wishes, self.speed()])])).cpu()
+        for pair in found[:-3].split(2):
+            super().record(pair)
+        stop, save, speed = found[-3:].tolist()
         self.bar.set_postfix_str(f"loss {mean(self.history.losses[-20:]):.3f}" + self.history.last(), refresh=False)
         self.pending, self.next_look = [], self.step + max(1, round(speed / self.processes))
-        self.is_to_stop = stop > 0
         if (stop or save) and not is_last:
             self.save()
+            self.saved_at = time.perf_counter()
             self.stop_if(stop)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes. Here there is one."""
         return values
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        super().save()
-        self.saved_at = time.perf_counter()
-
-    def stop_if(self, stop: float) -> None:
+    def stop_if(self, signals: float) -> None:
         """Raise `Interrupted` where somebody asked for it: here, or at another process."""
-        if stop:
+        if signals:
             raise Interrupted(self.signals[0] if self.signals else signal.SIGTERM)
 
 # %% ../notebooks/06_training.ipynb #06-030h
-def class_names(loader: DataLoader) -> list[str] | None:
-    """The names of the classes of a loader's data set, also of a part of one; None where it has none."""
-    dataset = loader.dataset
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    return getattr(dataset, "classes", None)
-
-
 def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, config: TrainingConfig, *,
-          augment: Callable | None = None, mix: Callable | None = None, checkpoint: str | os.PathLike | None = None,
-          device: torch.device | str | None = None, progress: bool = True) -> History:
-    """Train a classifier, and measure on the validation loader after every epoch.
+          augment: Callable | None = None, mix: Callable | None = None, **options) -> History:
+    """Train a classifier with a `Trainer`; every epoch's row in the history has "val_loss" and "val_accuracy", too.
 
     Args:
         model: images (b, c, h, w) -> logits (b, num_classes); trained in place.
         train_loader, val_loader: batches (images, labels).
-        config: the recipe.
         augment: images (b, c, h, w) -> images, for training pictures only.
         mix: (images, labels) -> (images, labels or probabilities (b, num_classes)), such as torchvision's CutMix.
-        checkpoint: as in `Trainer`.
-        device: where to; None for `best_device()`.
-        progress: show a bar.
-
-    Returns:
-        The history, with the epochs before an interruption; its rows have "val_loss" and "val_accuracy", too.
+        **options: of `Trainer`, such as `checkpoint`, `device` and `progress`.
 
     Raises:
         ValueError: labels that are not the model's, or a checkpoint of another model, recipe or data.
         FloatingPointError: a loss is no finite number.
         Interrupted: Ctrl-C or SIGTERM came; with a checkpoint, all is saved.
     """
-    device = torch.device(device or best_device())
 
-    def prepare(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        images, targets = (part.to(device) for part in batch)
+    def prepare(batch) -> tuple:
+        images, targets = (part.to(trainer.device) for part in batch)
         if augment is not None:
             images = augment(images)
         if mix is not None:
             images, targets = mix(images, targets)
         return images, targets, batch[1]
 
-    def loss_of(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def loss_of(model: nn.Module, batch) -> torch.Tensor:
         images, targets, labels = batch
         logits = model(images)
         check_labels(labels, logits)
         return F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
 
     def validate() -> dict[str, float]:
-        result = evaluate(model, val_loader, device)
+        result = evaluate(model, val_loader, trainer.device)
         return {"val_loss": result.loss, "val_accuracy": result.accuracy}
 
-    data = {"classes": class_names(train_loader), "batch_size": getattr(train_loader, "batch_size", None)}
+    dataset: Any = train_loader.dataset
+    while isinstance(dataset, Subset):  # a part of one has no names of its own
+        dataset = dataset.dataset
+    data = {"classes": getattr(dataset, "classes", None), "batch_size": getattr(train_loader, "batch_size", None)}
     for name, loader in (("train", train_loader), ("val", val_loader)):
         data[name] = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
-    # `save_checkpoint` keeps the names
     model.classes = data["classes"] or getattr(model, "classes", None)  # type: ignore[assignment]
-    return Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, checkpoint=checkpoint,
-                   data=data, device=device, progress=progress).fit()
+    trainer = Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, data=data, **options)
+    return trainer.fit()
