@@ -30,8 +30,8 @@ from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
 from .model import ViTModel
 from .patches import to_pair
-from .pretrained import replace_head, resize_position_embedding
 from .tokenizer import Tokenizer
+from .transfer import replace_head, resize_position_embedding
 
 # %% ../notebooks/10_image_to_words.ipynb #10-022
 def resize_patch_embedding(model: ViTModel, factor: int) -> ViTModel:
