@@ -80,11 +80,6 @@ def plot_attention(model: ViTModel, image: torch.Tensor, query: int = 0) -> plt.
     return figure
 
 # %% ../notebooks/07_looking_inside.ipynb #07-028
-def _check_maps(maps: torch.Tensor) -> None:
-    if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
-        raise ValueError(f"maps has shape {tuple(maps.shape)}; expected attention_maps' (b, layer, head, n + 1, n + 1)")
-
-
 def attention_rollout(maps: torch.Tensor, residual: float = 0.5) -> torch.Tensor:
     """How much of each input token arrives at each output token, through all the layers (Abnar and Zuidema 2020).
 
@@ -92,7 +87,8 @@ def attention_rollout(maps: torch.Tensor, residual: float = 0.5) -> torch.Tensor
     `residual` is the skip connection's share, from 0 to 1. Maps of `attention_maps` give (b, n + 1, n + 1), and every
     row sums to 1; a ValueError for a share or a shape that can't be.
     """
-    _check_maps(maps)
+    if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
+        raise ValueError(f"maps has shape {tuple(maps.shape)}; expected attention_maps' (b, layer, head, n + 1, n + 1)")
     if not 0 <= residual <= 1:
         raise ValueError(f"residual is {residual}; expected a share from 0 to 1")
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
@@ -116,10 +112,10 @@ def attention_distance(maps: torch.Tensor, grid_size: tuple[int, int]) -> torch.
     Dosovitskiy et al. 2020, figure 7 (right): distances weighted by attention. CLS has no place, and is left out.
     A ValueError where maps of `attention_maps` are not of a grid of (rows, columns).
     """
-    _check_maps(maps)
-    if maps.shape[-1] != grid_size[0] * grid_size[1] + 1:
-        raise ValueError(f"maps are of {maps.shape[-1] - 1} patches; expected {grid_size[0] * grid_size[1]} for "
-                         f"grid_size {tuple(grid_size)}: use model.embeddings.patch_embedding.grid_size")
+    n = grid_size[0] * grid_size[1]
+    if maps.ndim != 5 or maps.shape[-2:] != (n + 1, n + 1):
+        raise ValueError(f"maps has shape {tuple(maps.shape)}; expected (b, layer, head, {n + 1}, {n + 1}) for "
+                         f"grid_size {tuple(grid_size)}: use attention_maps, and the patch_embedding's own grid_size")
     between_patches = maps[..., 1:, 1:]
     between_patches = between_patches / between_patches.sum(dim=-1, keepdim=True)
     return (between_patches * patch_distances(grid_size).to(maps.device)).sum(dim=-1).mean(dim=(0, 3))
