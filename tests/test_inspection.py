@@ -147,7 +147,7 @@ def test_attention_distance_of_three_that_are_known():
 
 
 def test_attention_distance_refuses_another_grid(refuses):
-    with refuses(ValueError, "6 patches", "grid_size (2, 2)"):
+    with refuses(ValueError, "(1, 2, 2, 7, 7)", "head, 5, 5)", "grid_size (2, 2)"):
         attention_distance(uniform_maps(), (2, 2))
 
 

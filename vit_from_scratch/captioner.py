@@ -16,10 +16,10 @@ from .captions import CANVAS, ScenePainter
 from .checkpoint import load_or_train, save_checkpoint, state_beside
 from .emoji_vit import emoji_vit
 from .paths import BUILD
-from .pretrained import resize_model
 from .scene_gpt import GeneratedBatches, scene_gpt
 from .scenes import draw_scene
 from .training import History, Trainer, TrainingConfig
+from .transfer import resize_model
 from .vlm import VisionLanguageModel, caption_loss, resize_patch_embedding
 
 CAPTIONER_CHECKPOINT = BUILD / "checkpoints" / "captioner.pt"

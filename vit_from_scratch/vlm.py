@@ -29,8 +29,8 @@ from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
 from .model import ConfiguredModel, ViTModel, init_linear
 from .patches import to_pair
-from .pretrained import replace_head, resize_model
 from .tokenizer import Tokenizer
+from .transfer import replace_head, resize_model
 
 # %% ../notebooks/10_image_to_words.ipynb #10-022
 def resize_patch_embedding(model: ViTModel, factor: int) -> ViTModel:
