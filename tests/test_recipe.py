@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+from vit_from_scratch.emoji_vit import EMOJI_RECIPE
 from vit_from_scratch.recipe import RECIPES, Recipe, read_recipe
 from vit_from_scratch.training import TrainingConfig
 
@@ -59,7 +60,7 @@ def test_the_recipes_of_the_repository(path):
 
 
 def test_the_emoji_recipe_is_lesson_06s():
-    assert Recipe(**read_recipe("emoji")) == Recipe()
+    assert Recipe(**read_recipe("emoji")) == Recipe(**EMOJI_RECIPE.to_dict())
 
 
 @pytest.mark.parametrize(("text", "parts"), [

@@ -23,7 +23,8 @@ from .transfer import resize_model
 from .vlm import VisionLanguageModel, caption_loss, resize_patch_embedding
 
 CAPTIONER_CHECKPOINT = BUILD / "checkpoints" / "captioner.pt"
-CAPTIONER_RECIPE = TrainingConfig(epochs=23, learning_rate=2e-3, warmup_epochs=0.5, label_smoothing=0.0)
+CAPTIONER_RECIPE = TrainingConfig(epochs=11, optimizer="muon", learning_rate=4e-3, warmup_epochs=0.5,
+                                  label_smoothing=0.0)
 
 
 def new_captioner(seed: int = 0, **options) -> VisionLanguageModel:
