@@ -77,7 +77,7 @@ QUICK = ["--shapes", "tiny", "--rounds", "1", "--no-compile", "--device", "cpu",
 
 def test_a_run_from_end_to_end(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "bench" / "models.py"), *QUICK, str(tmp_path / "found.json")]
-    done = subprocess.run([*command, "--growth", "tiny"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--change", "image_size=32", "batch=2"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert "processor" in found["machine"] and found["rounds"] == 1
@@ -88,14 +88,13 @@ def test_a_run_from_end_to_end(tmp_path):
         assert rows["ours"]["over_fastest"] == {"timm": rows["timm"]["ours_over_it"]}
         assert rows["timm"]["ours_over_it"] == pytest.approx(rows["ours"]["times"][0] / rows["timm"]["times"][0])
         assert rows["ours"]["peak_MB"] > 0.1 and bench.LIMIT in done.stdout
-    assert found["growth"].keys() == {"image side", "depth", "batch"}
-    assert [point["tokens"] for point in found["growth"]["image side"]] == [17, 65, 145, 257]
-    assert found["growth"]["batch"][-1]["^ GFLOP"] == pytest.approx(1)
+    assert found["shapes"]["tiny"]["config"]["image_size"] == [32, 32] and found["shapes"]["tiny"]["batch"] == 2
+
 
 
 def test_a_peer_that_is_not_there_is_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "timm.models", None)
-    bench.main([*QUICK, str(tmp_path / "found.json"), "--growth", "none"])
+    bench.main([*QUICK, str(tmp_path / "found.json")])
     assert re.search(r"timm is left out: .*timm.*; pip install -r scripts/bench/requirements", capsys.readouterr().err)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["shapes"]["tiny"]["forward"].keys() == {"ours", bench.LIMIT}
@@ -104,6 +103,7 @@ def test_a_peer_that_is_not_there_is_left_out(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("words, message", [
     (["--rounds", "0"], "at least 1"), (["--device", "abacus"], "invalid choice"),
     (["--shapes", "ViT-X"], "invalid choice"), (["--contenders", "nobody"], "invalid choice"),
+    (["--change", "depth=12"], "depth"), (["--change", "batch=many"], "many"),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused(words, message, capsys):
     with pytest.raises(SystemExit) as end:

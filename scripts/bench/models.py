@@ -1,8 +1,9 @@
 """Time our ViT against other people's at equal shapes, and against the time of its matrix products alone.
 
-Forward passes and training steps, eager and compiled, each with its peak memory; then how ours grows with image size,
-depth and batch. Everything is float32, random and without dropout. All contenders run in one process, in turn: every
-round runs each of them, in a new order. A table is printed, and the file of results written anew, once it is finished.
+Forward passes and training steps, eager and compiled, each with its peak memory. Everything is float32, random and
+without dropout. All contenders run in one process, in turn: every round runs each of them, in a new order. A table is
+printed, and the file of results written anew, once it is finished. How times grow, `--change` tells, of ours alone for
+instance: --contenders ours --shapes 32x32/4 --no-compile --change image_size=64.
 
 ms           median of all times; +-%: half of the middle half of them
 ours : it    a time over another: median of the rounds' ratios; below 1 ours is the quicker; both run the same way
@@ -11,19 +12,16 @@ GFLOP        a model's own multiplications and additions
 MB           the most that torch allocates beyond what there was before: activations and, for a step, gradients
 step         zero_grad, forward, cross-entropy, backward, AdamW (which is never compiled)
 compiled     by torch.compile; frozen: with the weights as constants, packed before
-^            exponent since the line before: 1 is as the tokens (image side), depth or batch, 2 as the square
 """
 
 import argparse
 import json
-import math
 import os
 import platform
 import random
 import re
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -54,6 +52,10 @@ class Shape(NamedTuple):
 
     config: ViTConfig
     batch: int
+
+    def changed(self, batch: int | None = None, **fields: int) -> "Shape":
+        """Another batch, and other fields of the config."""
+        return Shape(self.config.replace(**fields), self.batch if batch is None else batch)
 
 
 SMALL = ViTConfig(image_size=32, patch_size=4, emb_dim=192, num_layers=6, num_heads=3, num_classes=10)
@@ -117,11 +119,7 @@ def available(contenders: list[str]) -> list[str]:
 
 
 def count_parameters(contenders: list[str], config: ViTConfig) -> dict[str, int]:
-    """How many numbers each learns.
-
-    Raises:
-        ValueError: one has over 1% more or fewer than ours.
-    """
+    """How many numbers each learns; a ValueError where one has over 1% more or fewer than ours."""
     counts = {name: sum(p.numel() for p in new_model(name, config).parameters()) for name in contenders}
     for name, count in counts.items():
         if abs(count / counts["ours"] - 1) > 0.01:
@@ -229,30 +227,10 @@ def peak_megabytes(call: Callable, device: str) -> float | None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints a line whenever it starts
     with torch.profiler.profile(profile_memory=True) as profile:
         call()
-    with tempfile.TemporaryDirectory() as folder:
-        profile.export_chrome_trace(f"{folder}/trace.json")
-        events = json.loads(Path(folder, "trace.json").read_text(encoding="utf-8"))["traceEvents"]
-    number = {"cpu": 0, "cuda": 1}.get(device)  # the profiler's for its kind
-    changes = [event for event in events if event["name"] == "[memory]" and event["args"]["Device Type"] == number]
-    changes.sort(key=lambda event: event["ts"])
-    return max(accumulate(change["args"]["Bytes"] / 1e6 for change in changes), default=None)
-
-
-def measure(title: str, mode: str, jobs: dict, asked: argparse.Namespace,
-            others: dict[str, Callable]) -> tuple[dict[str, dict], dict[str, list[Measurement]]]:
-    """A row of numbers for every job, a (contender, how, shape), and the times of these and of other calls."""
-    models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how, shape) in jobs.items()}
-    calls = {row: MODES[mode](models[row], *make_batch(jobs[row][2], asked.device)) for row in jobs}
-    rows, times = {}, time_in_turn(title, calls | others, asked.rounds)
-    for row, found in times.items():
-        whole = Measurement.merge(found)[0]
-        rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr}
-        if row in jobs:
-            contender, how, (config, batch) = jobs[row]
-            models[row].zero_grad()
-            rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
-                          "operations": batch * operations_per_picture(contender, config, mode)}
-    return rows, times
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event for event in events if event.device_type().name.lower() == device]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(accumulate(change.nbytes() / 1e6 for change in changes), default=None)
 
 
 def over(one: list[Measurement], other: list[Measurement]) -> float:
@@ -260,76 +238,45 @@ def over(one: list[Measurement], other: list[Measurement]) -> float:
     return statistics.median(a.median / b.median for a, b in zip(one, other, strict=True))
 
 
-def compare(name: str, mode: str, asked: argparse.Namespace) -> dict[str, dict]:
-    """A row for every contender in every way, and for the limit."""
+def compare(name: str, shape: Shape, mode: str, asked: argparse.Namespace) -> dict[str, dict]:
+    """A row of numbers for every contender in every way, and for the limit."""
     torch.compiler.reset()  # it compiles one function only so often
-    jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how, SHAPES[name])
+    jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how)
             for how in (HOWS if asked.compile else ["eager"]) for contender in asked.contenders
             if how != FROZEN or (contender == "ours" and mode == "forward")}  # its weights are packed beforehand
-    limit = matrix_products("ours", SHAPES[name], mode, asked.device)[0]
-    rows, times = measure(f"{name}, {mode}", mode, jobs, asked, {LIMIT: limit})
-    rows[LIMIT]["operations"] = rows["ours"]["operations"]
-    for row, found in rows.items():
-        found["over_limit"], contender = over(times[row], times[LIMIT]), found.get("contender")
-        if contender in PACKAGES and (ours := row.replace(contender, "ours", 1)) in rows:
-            found["ours_over_it"] = over(times[ours], times[row])
-        for how in HOWS if contender == "ours" else ():
-            peers = [peer for peer in rows if rows[peer].get("contender") in PACKAGES and rows[peer]["how"] == how]
-            if peers:
-                fastest = min(peers, key=lambda peer: rows[peer]["median"])
-                found.setdefault("over_fastest", {})[fastest] = over(times[row], times[fastest])
+    models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how) in jobs.items()}
+    calls = {row: MODES[mode](model, *make_batch(shape, asked.device)) for row, model in models.items()}
+    limit, operations = matrix_products("ours", shape, mode, asked.device)
+    times, rows = time_in_turn(f"{name}, {mode}", calls | {LIMIT: limit}, asked.rounds), {}
+    for row, found in times.items():
+        whole = Measurement.merge(found)[0]
+        rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr,
+                     "over_limit": over(found, times[LIMIT]), "operations": operations}
+        if row in jobs:
+            contender, how = jobs[row]
+            models[row].zero_grad()
+            rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
+                          "operations": shape.batch * operations_per_picture(contender, shape.config, mode)}
+    for row, mine in rows.items():
+        peers = [peer for peer, found in rows.items() if found.get("contender") in PACKAGES
+                 and mine.get("contender") == "ours" and found["how"] == mine["how"]]
+        for peer in sorted(peers, key=lambda peer: rows[peer]["median"]):
+            rows[peer]["ours_over_it"] = over(times[row], times[peer])
+            mine.setdefault("over_fastest", {peer: rows[peer]["ours_over_it"]})
     return rows
-
-
-def grow(base: ViTConfig, asked: argparse.Namespace) -> dict[str, list[dict]]:
-    """Ours alone, eager: a table for each thing that grows."""
-    side, depth = base.image_size[0], base.num_layers
-    series = {
-        "image side": {k * side: Shape(base.replace(image_size=k * side), 4) for k in (1, 2, 3, 4)},
-        "depth": {n: Shape(base.replace(num_layers=n), 16) for n in (depth // 2, depth, 2 * depth, 4 * depth)},
-        "batch": {n: Shape(base, n) for n in (1, 4, 16, 64)},
-    }
-    jobs = {shape: ("ours", "eager", shape) for shapes in series.values() for shape in shapes.values()}
-    rows = {mode: measure(f"growth, {mode}", mode, jobs, asked, {})[0] for mode in MODES}
-    tables = {what: [] for what in series}
-    for what, table in tables.items():
-        along = "tokens" if what == "image side" else what
-        for value, shape in series[what].items():
-            ahead, step = rows["forward"][shape], rows["step"][shape]
-            point = {what: value, "batch": shape.batch, "tokens": shape.config.num_patches + 1}
-            measured = {"GFLOP": ahead["operations"] / 1e9, "forward, ms": 1e3 * ahead["median"],
-                        "step, ms": 1e3 * step["median"], "step, MB": step["peak_MB"]}
-            for name, number in measured.items():
-                last, point[name], point["^ " + name] = table[-1] if table else {}, number, None
-                if number and last.get(name):
-                    point["^ " + name] = math.log(number / last[name]) / math.log(point[along] / last[along])
-            table.append(point)
-    return tables
 
 
 # ---- what is printed ----
 
 
-def print_table(lines: list[dict]) -> None:
-    """The first column to the left, the others to the right."""
-    table = [list(lines[0])]
-    for line in lines:
-        table.append(["" if v is None else f"{v:,.3f}" if isinstance(v, float) else str(v) for v in line.values()])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for first, *others in table:
-        cells = [f"{cell:>{width}s}" for cell, width in zip(others, widths[1:], strict=True)]
-        print("  ".join(["", f"{first:{widths[0]}s}", *cells]))
-    print(flush=True)
-
-
 def print_comparison(mode: str, rows: dict[str, dict]) -> None:
-    """One mode at one shape."""
-    print_table([{
-        mode: name, "ms": 1e3 * row["median"],
-        "+-%": 50 * row["iqr"] / row["median"], "ours : it": row.get("ours_over_it"), "it : limit": row["over_limit"],
-        "GFLOP": row["operations"] / 1e9, "GFLOP/s": row["operations"] / row["median"] / 1e9,
-        "MB": row.get("peak_MB"),
-    } for name, row in rows.items()])
+    """One mode at one shape; empty where there is no number."""
+    titles = ("ms", "+-%", "ours : it", "it : limit", "GFLOP", "GFLOP/s", "MB")
+    print(f"  {mode:24s}" + "".join(f"{title:>12s}" for title in titles))
+    for name, row in rows.items():
+        numbers = (1e3 * row["median"], 50 * row["iqr"] / row["median"], row.get("ours_over_it"), row["over_limit"],
+                   row["operations"] / 1e9, row["operations"] / row["median"] / 1e9, row.get("peak_MB"))
+        print(f"  {name:24s}" + "".join(" " * 12 if n is None else f"{n:12,.3f}" for n in numbers))
     for name, row in rows.items():
         for peer, ratio in row.get("over_fastest", {}).items():
             print(f"  {name}, over the fastest peer, {peer}: {ratio:.3f}")
@@ -360,14 +307,19 @@ def ask(arguments: list[str] | None) -> argparse.Namespace:
                         help=f"of {', '.join(PACKAGES)} (default: all); ours always takes part")
     parser.add_argument("--rounds", type=int, default=9, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also compiled")
-    parser.add_argument("--growth", choices=[*SHAPES, "none"], default="32x32/4",
-                        help="the shape that grows with image size, depth and batch (default: %(default)s)")
+    parser.add_argument("--change", nargs="+", metavar="NAME=NUMBER", default=[],
+                        help="in every shape: its batch, or a field of its config, such as num_layers=12")
     parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default=best_device().type, help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", default=ROOT / "build" / "bench" / "models.json",
                         help="the results (default: build/bench/models.json)")
     asked = parser.parse_args(arguments)
     if asked.rounds < 1:
         parser.error(f"--rounds is {asked.rounds}; it must be at least 1")
+    try:
+        changes = {name: int(number) for name, _, number in (change.partition("=") for change in asked.change)}
+        asked.shapes = {name: SHAPES[name].changed(**changes) for name in asked.shapes}
+    except (TypeError, ValueError) as error:
+        parser.error(f"--change {' '.join(asked.change)}: {error}")
     return asked
 
 
@@ -378,21 +330,15 @@ def main(arguments: list[str] | None = None) -> None:
     results = {"machine": describe_machine(asked.device, asked.contenders), "rounds": asked.rounds, "shapes": {}}
     print(*(f"{name}: {value}" for name, value in results["machine"].items()), f"rounds: {asked.rounds}\n", sep="\n")
     asked.json.parent.mkdir(parents=True, exist_ok=True)
-    for name in asked.shapes:
-        print(f"{name}, batch {SHAPES[name].batch}: {SHAPES[name].config}\n")
-        parameters = count_parameters(asked.contenders, SHAPES[name].config)
-        results["shapes"][name] = {"config": SHAPES[name].config.to_dict(), "batch": SHAPES[name].batch,
-                                   "parameters": parameters}
+    for name, shape in asked.shapes.items():
+        print(f"{name}, batch {shape.batch}: {shape.config}\n")
+        found = {"config": shape.config.to_dict(), "batch": shape.batch,
+                 "parameters": count_parameters(asked.contenders, shape.config)}
+        results["shapes"][name] = found
         for mode in MODES:
-            results["shapes"][name][mode] = compare(name, mode, asked)
-            print_comparison(mode, results["shapes"][name][mode])
+            found[mode] = compare(name, shape, mode, asked)
+            print_comparison(mode, found[mode])
             asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if asked.growth != "none":
-        print(f"growth of ours, eager, from {asked.growth}\n")
-        results["growth"] = grow(SHAPES[asked.growth].config, asked)
-        for table in results["growth"].values():
-            print_table(table)
-        asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{__doc__}\nwritten to {asked.json}")
 
 
