@@ -9,7 +9,6 @@ After an interruption the same command goes on where it was.
 import argparse
 import base64
 import hashlib
-import html
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from export import ROOT, lessons, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook
 from tqdm import tqdm
 
 BUILD = ROOT / "build"
@@ -33,11 +33,6 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-img { max-width: 100%; display: block; margin: 1rem 0 } pre { background: #f4f4f4; padding: .8rem; overflow-x: auto }
-h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem } .time { color: #666; font-size: .9rem }
-"""
 
 
 class LessonFailed(Exception):
@@ -124,24 +119,16 @@ def environment(record: str) -> dict[str, str]:
 
 
 def run(lesson: Path) -> nbformat.NotebookNode:
-    """Run a lesson with a progress bar over its cells.
-
-    Returns:
-        The lesson with its outputs; its metadata has the seconds, and as "ran" what `what_changed` compares.
+    """The lesson with its outputs, run now; its metadata has the seconds, and as "ran" what `what_changed` compares.
 
     Raises:
         LessonFailed: a cell raised.
     """
     notebook = nbformat.read(lesson, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    resources = {"metadata": {"path": str(lesson.parent)}}
-    client = Client(notebook, timeout=None, kernel_name="python3", resources=resources, coalesce_streams=True,
-                    record_timing=False)  # fmt: skip
+    client = Client(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(lesson.parent)}},
+                    coalesce_streams=True, record_timing=False, extra_arguments=["--log-level=ERROR"])
     start = time.perf_counter()
     bar_format = "{desc:24s} {percentage:3.0f}% |{bar:20}| {n_fmt:>2}/{total_fmt} cells [{elapsed}] {postfix}"
-    client.extra_arguments = ["--log-level=ERROR"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         record = Path(folder) / "record"
         kernel = client.setup_kernel(env=environment(str(record)))
@@ -151,7 +138,7 @@ def run(lesson: Path) -> nbformat.NotebookNode:
                 try:
                     client.execute_cell(cell, index)
                 except (CellExecutionError, DeadKernelError) as error:
-                    count = sum(1 for other in notebook.cells[: index + 1] if other.cell_type == "code")
+                    count = sum(other.cell_type == "code" for other in notebook.cells[: index + 1])
                     reason = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
                     raise LessonFailed(f"{lesson.name}, code cell {count}:\n\n{cell.source}\n\n{reason}") from error
                 bar.update()
@@ -194,50 +181,38 @@ def save(lesson: Path, notebook: nbformat.NotebookNode) -> None:
         raise LessonFailed(f"{lesson.name} has been edited while it ran, and nothing is saved in it: run it again")
     take_outputs(current, notebook)
     write(lesson, clean(current, code))
-    covers = [cell for cell in current.cells if "cover" in cell.metadata.get("tags", [])]
-    for kind, data in (picture for cell in covers for picture in pictures(cell)):
-        (lesson.parent / "images").mkdir(exist_ok=True)
-        (lesson.parent / "images" / f"{lesson.stem}.{kind}").write_bytes(base64.b64decode(data))
+    for cell in code_cells(current):
+        for kind, data in pictures(cell.outputs) if "cover" in cell.metadata.get("tags", []) else []:
+            (lesson.parent / "images").mkdir(exist_ok=True)
+            (lesson.parent / "images" / f"{lesson.stem}.{kind}").write_bytes(base64.b64decode(data))
 
 
-def pictures(cell: nbformat.NotebookNode) -> list[tuple[str, str]]:
-    """A cell's figures, as (png or jpeg, base64)."""
-    bundles = [output.get("data", {}) for output in cell.get("outputs", [])]
-    kinds = [(kind, data.get(f"image/{kind}")) for data in bundles for kind in ("png", "jpeg")]
-    return [(kind, data.strip()) for kind, data in kinds if data]
-
-
-def section(notebook: nbformat.NotebookNode, name: str) -> str:
-    """A lesson on the page: title, summary, every figure, and the text of the cells tagged `result`."""
-    lines = notebook.cells[0].source.splitlines()
-    title, summary = lines[0].lstrip("# "), next(line.lstrip("> ") for line in lines if line.startswith("> "))
-    parts = [
-        f'<h2 id="{name}">{html.escape(title)}</h2>',
-        f'<p>{html.escape(summary)} <a href="lessons/{name}.html">The whole lesson</a> '
-        f'<span class="time">({notebook.metadata["seconds"]} s)</span></p>',
-    ]
-    for cell in notebook.cells:
-        for kind, data in pictures(cell):
-            alt = html.escape(f"Figure of lesson {title}")
-            parts.append(f'<img alt="{alt}" src="data:image/{kind};base64,{data}">')
-        if "result" in cell.metadata.get("tags", []):
-            parts += [f"<pre>{html.escape(output['text'])}</pre>" for output in cell.outputs if "text" in output]
-    return "\n".join(parts)
+def pictures(outputs: list[nbformat.NotebookNode]) -> list[tuple[str, str]]:
+    """The figures of a cell, as (png or jpeg, base64)."""
+    bundles = [output.get("data", {}) for output in outputs]
+    return [(kind, data[f"image/{kind}"]) for data in bundles for kind in ("png", "jpeg") if f"image/{kind}" in data]
 
 
 def make_page() -> Path:
-    """build/index.html: the figures and results of all the lessons that have run."""
-    copies = [BUILD / "lessons" / lesson.name for lesson in lessons()]
-    notebooks = {copy.stem: nbformat.read(copy, as_version=4) for copy in copies if copy.exists()}
-    body = "\n".join(section(notebook, name) for name, notebook in notebooks.items())
-    seconds = sum(notebook.metadata["seconds"] for notebook in notebooks.values())
-    links = " · ".join(f'<a href="#{name}">{name.replace("_", " ")}</a>' for name in notebooks)
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ViT from scratch</title><style>{STYLE}</style>'
-        f"<h1>ViT from scratch</h1><p>The figures and results of {len(notebooks)} lessons, run on this machine in "
-        f"{seconds / 60:.1f} minutes.</p><p>{links}</p>\n{body}</html>\n"
-    )
-    write(BUILD / "index.html", page)
+    """build/index.html: of all the lessons that have run, the figures, and what their cells tagged `result` print."""
+    page, seconds = [new_markdown_cell()], 0
+    for copy in filter(Path.exists, (BUILD / "lessons" / lesson.name for lesson in lessons())):
+        notebook = nbformat.read(copy, as_version=4)
+        opening, seconds = notebook.cells[0].source, seconds + notebook.metadata["seconds"]
+        title, summary = opening.splitlines()[0].lstrip("# "), re.search("^> (.+)", opening, re.MULTILINE)[1]
+        page[0].source += f"- [{title}](#{copy.stem})\n"
+        page.append(new_markdown_cell(f'<a id="{copy.stem}"></a>\n\n## {title}\n\n{summary} [The whole lesson]'
+                                      f"(lessons/{copy.stem}.html) ({notebook.metadata['seconds']} s)"))
+        for cell in code_cells(notebook):
+            is_result = "result" in cell.metadata.get("tags", [])
+            cell.outputs = [one for one in cell.outputs if pictures([one]) or (is_result and "text" in one)]
+            cell.metadata["alt"] = f"Figure of lesson {title}"
+            page += [cell] if cell.outputs else []
+    page[0].source = ("# ViT from scratch\n\nThe figures and results of the lessons, run on this machine in "
+                      f"{seconds / 60:.1f} minutes.\n\n{page[0].source}")
+    exporter = HTMLExporter(template_name="classic", exclude_input=True, exclude_output_prompt=True)
+    resources = {"metadata": {"name": "ViT from scratch"}}
+    write(BUILD / "index.html", exporter.from_notebook_node(new_notebook(cells=page), resources)[0])
     return BUILD / "index.html"
 
 
