@@ -58,24 +58,21 @@ def docstrings(notebook: Path) -> dict[str, str]:
 
 def package_map() -> str:
     """The lessons' modules, a line each, in order."""
-    lines = [f"    {lesson.name[:2]} {name:13s} {purpose}" for lesson in lessons()
-             for name, purpose in docstrings(lesson).items() if name != "__init__"]
+    modules = [(lesson.name[:2], name, purpose) for lesson in lessons()
+               for name, purpose in docstrings(lesson).items() if name != "__init__"]
+    width = max(len(name) for _, name, _ in modules)
+    lines = [f"    {number} {name:{width}s} {purpose}" for number, name, purpose in modules]
     return "\n".join(["The modules, in the order of their lessons:", "", *lines, ""])
 
 
-def stub(init: str) -> str:
-    """What editors and type checkers read in place of `__init__.py`: its names, imported from their homes."""
-    assignments = [node for node in ast.parse(init).body if isinstance(node, ast.Assign)]
-    homes = next(ast.literal_eval(node.value) for node in assignments if node.targets[0].id == "_HOMES")
-    return "".join(f"from .{home} import {name} as {name}\n" for name, home in homes.items()) + "\n__version__: str\n"
+def value_of(name: str, code: str) -> dict | list:
+    """The literal that a module assigns to a name."""
+    assignments = [node for node in ast.parse(code).body if isinstance(node, ast.Assign)]
+    return next(ast.literal_eval(node.value) for node in assignments if node.targets[0].id == name)
 
 
 def render(notebook: Path) -> dict[str, str]:
-    """The files that `notebook` becomes, with nbdev: {file name: text}.
-
-    Raises:
-        FileNotFoundError, ValueError: as in `docstrings`.
-    """
+    """The files that `notebook` becomes, with nbdev: {file name: text}. Raises as in `docstrings`."""
     purposes = docstrings(notebook)
     with tempfile.TemporaryDirectory() as folder:  # laid out as the repository is: nbdev notes the relative path
         copy = Path(folder) / "notebooks" / notebook.name
@@ -92,8 +89,10 @@ def render(notebook: Path) -> dict[str, str]:
             docstring = f'"""{purpose}\n\n{package_map()}"""' if name == "__init__" else f'"""{purpose}"""'
             code = (package / f"{name}.py").read_text(encoding="utf-8")
             modules[f"{name}.py"] = f"{docstring}\n\n{code[code.index(header) :].rstrip()}\n"
-    if "__init__.py" in modules:
-        modules["__init__.pyi"] = stub(modules["__init__.py"])
+    if "__init__.py" in modules:  # what editors and type checkers read: its names, imported from their homes
+        homes = value_of("_HOMES", modules["__init__.py"])
+        imports = [f"from .{home} import {name} as {name}\n" for name, home in homes.items()]
+        modules["__init__.pyi"] = "".join([*imports, "\n__version__: str\n"])
     return modules
 
 
@@ -102,11 +101,9 @@ def export(notebook: Path, check: bool = False) -> bool:
     in_step = True
     for name, text in render(notebook).items():
         in_step &= write_if_changed(PACKAGE / name, text, check)
-        if not name.endswith(".py"):
-            continue
-        assignments = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-        exported = next(ast.literal_eval(node.value) for node in assignments if node.targets[0].id == "__all__")
-        print(f"{notebook.name} -> vit_from_scratch/{name}: {', '.join(exported)}".removesuffix(": "))
+        if name.endswith(".py"):
+            exported = ", ".join(value_of("__all__", text))
+            print(f"{notebook.name} -> vit_from_scratch/{name}: {exported}".removesuffix(": "))
     return in_step
 
 
@@ -123,11 +120,10 @@ def write(path: Path, content: str | bytes) -> None:
 
 def write_if_changed(path: Path, text: str, check: bool = False) -> bool:
     """Make `path` hold `text`, unless `check`; True if it did already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return True
-    if not check:
+    in_step = path.exists() and path.read_text(encoding="utf-8") == text
+    if not in_step and not check:
         write(path, text)
-    return False
+    return in_step
 
 
 def main() -> int:

@@ -5,8 +5,8 @@ The model is random: what it says does not matter here.
 
 import argparse
 import itertools
-import statistics
 import time
+from statistics import median
 
 import torch
 
@@ -20,13 +20,13 @@ CONFIG = GPTConfig(vocab_size=1000, context_length=512, emb_dim=256, num_layers=
 
 
 def times_per_token(model: GPTModel, count: int, use_cache: bool) -> list[float]:
-    """Seconds that each of `count` tokens took, from a prompt of one token."""
+    """Milliseconds that each of `count` tokens took, from a prompt of one token."""
     clock = []
 
     def note(*_) -> None:
         if model.device.type == "cuda":
             torch.cuda.synchronize()
-        clock.append(time.perf_counter())
+        clock.append(1000 * time.perf_counter())
 
     hook = model.register_forward_hook(note)
     generate(model, torch.zeros(1, 1, dtype=torch.int64), count + 1, use_cache=use_cache)
@@ -45,24 +45,20 @@ def main() -> None:
     model = GPTModel(CONFIG).to(best_device())
     where = f"{best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(f"GPT of {CONFIG.emb_dim} x {CONFIG.num_layers} layers, context {CONFIG.context_length}, on {where}")
-    rounds = {"cached": [], "uncached": []}
-    for use_cache in (True, False):
+    rounds = {True: [], False: []}
+    for use_cache in rounds:
         times_per_token(model, 20, use_cache)  # warm up
     for _ in range(arguments.rounds):
-        for name, found in rounds.items():
-            found.append(times_per_token(model, LENGTHS[-1] + WINDOW, name == "cached"))
-    print(f"median of {arguments.rounds} rounds, ms per token")
-    print(f"{'tokens so far':>13s}" + "".join(f"{name:>12s}" for name in rounds))
-    table = {}
+        for use_cache, found in rounds.items():
+            found.append(times_per_token(model, LENGTHS[-1] + WINDOW, use_cache))
+    print(f"median of {arguments.rounds} rounds, ms per token\ntokens so far      cached    uncached")
+    table = []
     for length in LENGTHS:
         window = slice(length - WINDOW, length + WINDOW)
-        table[length] = {
-            name: 1000 * statistics.median(statistics.median(times[window]) for times in found)
-            for name, found in rounds.items()
-        }
-        print(f"{length:13d}" + "".join(f"{value:12.2f}" for value in table[length].values()), flush=True)
-    ratio = {name: table[LENGTHS[-1]][name] / table[LENGTHS[0]][name] for name in rounds}
-    print(f"{'256 : 16':>13s}" + "".join(f"{value:11.2f}x" for value in ratio.values()))
+        table.append([median(median(times[window]) for times in found) for found in rounds.values()])
+        print(f"{length:13d}" + "".join(f"{milliseconds:12.2f}" for milliseconds in table[-1]))
+    ratios = "".join(f"{last / first:11.2f}x" for first, last in zip(table[0], table[-1], strict=True))
+    print(f"{LENGTHS[-1]} : {LENGTHS[0]}".rjust(13) + ratios)
 
 
 if __name__ == "__main__":
