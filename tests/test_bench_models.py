@@ -77,7 +77,8 @@ QUICK = ["--shapes", "tiny", "--rounds", "1", "--no-compile", "--device", "cpu",
 
 def test_a_run_from_end_to_end(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "bench" / "models.py"), *QUICK, str(tmp_path / "found.json")]
-    done = subprocess.run([*command, "--change", "image_size=32", "batch=2"], capture_output=True, text=True, check=False)
+    command += ["--change", "image_size=32", "batch=2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert "processor" in found["machine"] and found["rounds"] == 1

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 
 import torch
 from torch.utils.data import DataLoader
@@ -36,13 +35,11 @@ def main() -> None:
         torch.manual_seed(seed)
         model = ViTModel(CONFIGS[arguments.model])
         recipe = TrainingConfig(epochs=arguments.epochs, seed=seed)
-        start = time.perf_counter()
-        train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
-        minutes = (time.perf_counter() - start) / 60
+        history = train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
         answers = [evaluate(view, loader) for view in (model, ShiftTTA(model)) for loader in tests.values()]
-        rows.append([minutes, *(100 * answer.accuracy for answer in answers)])
-        print(f"{seed:6d} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
-    minutes, *accuracies = (statistics.mean(column) for column in zip(*rows, strict=True))
+        rows.append([history.epochs[-1]["minutes"], *(100 * answer.accuracy for answer in answers)])
+        print(f"{seed:6d} {rows[-1][0]:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
+    minutes, *accuracies = map(statistics.mean, zip(*rows, strict=True))
     print(f"{'mean':>6s} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in accuracies))
 
 
