@@ -1,16 +1,10 @@
 #!/usr/bin/env python3
 """Build the embedded data set: emoji drawn by eight artists, 32x32 pixels each, on white.
 
-The drawings come from pinned npm packages; data/build_emoji.toml says which, and what is found where. The steps:
-
-1. fetch the packages and check them against their hashes;
-2. find each emoji's drawing in each artist's package (by the table, by code point, or by name);
-3. rasterise it to 32x32 pixels, and check that something was drawn;
-4. give it a class, by its Unicode subgroup;
-5. find near-duplicates, and choose splits that keep them together;
-6. write one sprite sheet per artist and one table for all.
-
-Two runs on the same versions of resvg-py and Pillow give the same bytes.
+The drawings come from pinned npm packages; data/build_emoji.toml says which, and what is found where. The steps, in
+the order of the functions: fetch the packages; find each emoji's drawing in each; rasterise it, and check that there is
+something on it; give it a class; find near-duplicates, and choose splits that keep them together; write a sprite sheet
+for each artist, and one table. Two runs on the same versions of resvg-py and Pillow give the same bytes.
 """
 
 import argparse
@@ -50,45 +44,33 @@ ARTISTS, CLASSES, UNSEEN_ARTIST = TABLES["artists"], TABLES["classes"], TABLES["
 Row = dict[str, str]  # of emoji.csv: its columns and what they hold
 
 
-class BuildError(RuntimeError):
-    """Something the user can act on; printed as one line."""
-
-
-# ---- 1. fetch ----
-
-
 def fetch(source: dict, cache: Path) -> Path:
     """The tarball of a package, given as a table with its name, version and integrity; npm fetches it into the cache.
 
     Raises:
-        BuildError: npm is missing or fails, or the file is not the pinned one.
+        SystemExit: npm is missing or fails, or the file is not the pinned one.
     """
     package = f"{source['package']}@{source['version']}"
     path = cache / f"{package.lstrip('@').replace('/', '-').replace('@', '-')}.tgz"  # as npm names it
     if not path.exists():
         npm = shutil.which("npm")
         if npm is None:
-            raise BuildError("npm was not found; install Node.js (it brings npm), or put the .tgz files into --cache")
+            raise SystemExit("npm was not found; install Node.js (it brings npm), or put the .tgz files into --cache")
         cache.mkdir(parents=True, exist_ok=True)
         done = subprocess.run([npm, "pack", "--loglevel=error", package], cwd=cache, stdout=subprocess.DEVNULL)
         if done.returncode != 0 or not path.exists():
-            raise BuildError(f"`npm pack {package}` failed; check npm's configuration and network")
+            raise SystemExit(f"`npm pack {package}` failed; check npm's configuration and network")
     digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if f"sha512-{digest}" != source["integrity"]:
-        raise BuildError(f"{path} is not the pinned {package} (sha512 differs); delete it and run again")
+        raise SystemExit(f"{path} is not the pinned {package} (sha512 differs); delete it and run again")
     return path
 
 
 def read_json(tarball: Path, member: str) -> dict | list:
-    """Read one JSON file out of an npm tarball; an empty dict where the package has no such file."""
+    """A JSON file in an npm tarball; an empty dict where the package has no such file."""
     with tarfile.open(tarball) as archive:
-        try:
-            return json.load(archive.extractfile(f"package/{member}"))
-        except KeyError:
-            return {}
-
-
-# ---- 2. find the drawings ----
+        names = archive.getnames()
+        return json.load(archive.extractfile(f"package/{member}")) if f"package/{member}" in names else {}
 
 
 def read_emoji(tarball: Path) -> list[Row]:
@@ -145,18 +127,12 @@ class IconSet:
         while icon in self.aliases:
             flipped ^= self.aliases[icon].get("hFlip", False)
             icon = self.aliases[icon]["parent"]
-        found = self.data | self.data["icons"][icon]
-        left, top, width, height = (found.get(key, 0) for key in ("left", "top", "width", "height"))
-        body = found["body"]
+        found = {"left": 0, "top": 0} | self.data | self.data["icons"][icon]
+        left, top, width, height, body = (found[key] for key in ("left", "top", "width", "height", "body"))
         if flipped:
             body = f'<g transform="translate({2 * left + width} 0) scale(-1 1)">{body}</g>'
-        return (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{body}</svg>'
-        )
-
-
-# ---- 3. rasterise ----
+        return ('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+                f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{body}</svg>')
 
 
 def rasterise(svg: str) -> np.ndarray:
@@ -175,18 +151,13 @@ def rasterise(svg: str) -> np.ndarray:
 
 
 def check_picture(row: Row, pixels: np.ndarray) -> None:
-    """Raise a BuildError for a picture on which nothing, or next to nothing, was drawn."""
+    """End the program at a picture on which nothing, or next to nothing, was drawn."""
     drawn = int((pixels.min(axis=2) < 224).sum())
     colours = len(np.unique(pixels.reshape(-1, 3), axis=0))
     flat = row["class"] in ("", "sign")  # "minus" is one flat bar; a thing has more colours
     if drawn < 20 or colours < (2 if flat else 3):
-        raise BuildError(
-            f"{row['artist']}: '{row['name']}' looks blank ({drawn} pixels drawn, {colours} colours); "
-            f"look at it, and add it to [artists.{row['artist']}.excluded] in data/build_emoji.toml if it is"
-        )
-
-
-# ---- 4. classes ----
+        raise SystemExit(f"{row['artist']}: '{row['name']}' looks blank ({drawn} pixels drawn, {colours} colours). "
+                         f"Is it? Then add it to [artists.{row['artist']}.excluded] in data/build_emoji.toml")
 
 
 def class_of(name: str, subgroup: str) -> str:
@@ -196,8 +167,6 @@ def class_of(name: str, subgroup: str) -> str:
             return label
     return ""
 
-
-# ---- 5. near-duplicates and splits ----
 
 # Two pictures are near-duplicates below this distance (see `distances`). Both were chosen by looking at pairs: two
 # artists' drawings of one emoji, and drawings of two emoji, where all of an artist's faces share one yellow disc.
@@ -268,9 +237,6 @@ def assign_splits(rows: list[Row], pixels: np.ndarray) -> None:
                 row["split"] = "test_unseen" if row["artist"] == UNSEEN_ARTIST else split
 
 
-# ---- 6. write ----
-
-
 def sheet_of(pixels: np.ndarray) -> Image.Image:
     """Put pictures side by side, 40 to a row, the rest of the last row white."""
     height = -(-len(pixels) // COLUMNS)
@@ -309,9 +275,6 @@ def build(out: Path, cache: Path, verbose: bool) -> None:
         writer.writeheader()
         writer.writerows(rows)
     print(f"Wrote {len(rows):,} pictures by {len(sheets)} artists to {out}")
-
-
-# ---- the tables of data/README.md, and the photograph ----
 
 
 def markdown(title: str, names: Iterable[str], columns: Iterable[str], counts: Counter) -> str:
@@ -359,10 +322,8 @@ def build_photo(path: Path) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Build the emoji data set (sprite sheets and a table) from pinned npm packages.",
-        epilog=f"Needs npm (to fetch), and `{NEEDS}`. npm's configuration decides where packages come from.",
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog=f"Needs npm (to fetch; its configuration says where from), and `{NEEDS}`.")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "emoji", help="to write (default: data/emoji)")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "npm", help="(default: .cache/npm)")
     parser.add_argument("--verbose", action="store_true", help="name the emoji that each artist lacks")
@@ -378,9 +339,9 @@ def main() -> None:
         else:
             build(options.out, options.cache, options.verbose)
     except ModuleNotFoundError as error:
-        parser.exit(1, f"build_emoji: {error.name} was not found; {NEEDS}\n")
-    except (BuildError, OSError) as error:
-        parser.exit(1, f"build_emoji: {error}\n")
+        parser.exit(1, f"{error}; {NEEDS}\n")
+    except OSError as error:
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
@@ -53,11 +53,6 @@ class Shape(NamedTuple):
     config: ViTConfig
     batch: int
 
-    def changed(self, batch: int | None = None, **fields: int) -> "Shape":
-        """Another batch, and other fields of the config."""
-        return Shape(self.config.replace(**fields), self.batch if batch is None else batch)
-
-
 SMALL = ViTConfig(image_size=32, patch_size=4, emb_dim=192, num_layers=6, num_heads=3, num_classes=10)
 TINY = ViTConfig(image_size=16, patch_size=4, emb_dim=64, num_layers=2, num_heads=2, num_classes=10)
 SHAPES = {"32x32/4": Shape(SMALL, 64), "ViT-Ti/16": Shape(CONFIGS["ViT-Ti/16"], 8),
@@ -66,9 +61,6 @@ PACKAGES = {"timm": "timm", "torchvision": "torchvision", "vit-pytorch": "vit-py
 FROZEN = "compiled, frozen"
 HOWS = {"eager": None, "compiled": {}, FROZEN: {"freezing": True}}  # options of torch.compile
 LIMIT = "matrix products alone"
-
-
-# ---- the contenders ----
 
 
 def new_model(contender: str, c: ViTConfig) -> nn.Module:
@@ -159,9 +151,6 @@ def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
 MODES = {"forward": forward, "step": training_step}
 
 
-# ---- operations, and the limit: the matrix products alone ----
-
-
 class MatrixProducts(TorchDispatchMode):
     """Notes every matrix product that torch does, so that a call can do them all again, and nothing else."""
 
@@ -192,15 +181,6 @@ def matrix_products(contender: str, shape: Shape, mode: str, device: str) -> tup
         if mode == "step":
             F.cross_entropy(answer, labels).backward()
     return products, counter.get_total_flops()
-
-
-@cache
-def operations_per_picture(contender: str, config: ViTConfig, mode: str) -> int:
-    """Multiplications and additions."""
-    return matrix_products(contender, Shape(config, 1), mode, "cpu")[1]
-
-
-# ---- the measuring ----
 
 
 def time_in_turn(title: str, calls: dict[str, Callable], rounds: int) -> dict[str, list[Measurement]]:
@@ -246,27 +226,27 @@ def compare(name: str, shape: Shape, mode: str, asked: argparse.Namespace) -> di
             if how != FROZEN or (contender == "ours" and mode == "forward")}  # its weights are packed beforehand
     models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how) in jobs.items()}
     calls = {row: MODES[mode](model, *make_batch(shape, asked.device)) for row, model in models.items()}
-    limit, operations = matrix_products("ours", shape, mode, asked.device)
+    counts = {name: matrix_products(name, shape, mode, asked.device)[1] for name in asked.contenders}
+    limit, _ = matrix_products("ours", shape, mode, asked.device)
     times, rows = time_in_turn(f"{name}, {mode}", calls | {LIMIT: limit}, asked.rounds), {}
     for row, found in times.items():
         whole = Measurement.merge(found)[0]
         rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr,
-                     "over_limit": over(found, times[LIMIT]), "operations": operations}
+                     "over_limit": over(found, times[LIMIT]), "operations": counts["ours"]}
         if row in jobs:
             contender, how = jobs[row]
             models[row].zero_grad()
             rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
-                          "operations": shape.batch * operations_per_picture(contender, shape.config, mode)}
-    for row, mine in rows.items():
-        peers = [peer for peer, found in rows.items() if found.get("contender") in PACKAGES
-                 and mine.get("contender") == "ours" and found["how"] == mine["how"]]
-        for peer in sorted(peers, key=lambda peer: rows[peer]["median"]):
-            rows[peer]["ours_over_it"] = over(times[row], times[peer])
-            mine.setdefault("over_fastest", {peer: rows[peer]["ours_over_it"]})
+                          "operations": counts[contender]}
+    for row, found in rows.items():
+        contender = found.get("contender")
+        if contender in PACKAGES and (ours := row.replace(contender, "ours", 1)) in rows:
+            found["ours_over_it"] = over(times[ours], times[row])
+        for how in HOWS if contender == "ours" else ():
+            peers = [peer for peer in rows if rows[peer].get("contender") in PACKAGES and rows[peer]["how"] == how]
+            for fastest in sorted(peers, key=lambda peer: rows[peer]["median"])[:1]:
+                found.setdefault("over_fastest", {})[fastest] = over(times[row], times[fastest])
     return rows
-
-
-# ---- what is printed ----
 
 
 def print_comparison(mode: str, rows: dict[str, dict]) -> None:
@@ -283,7 +263,7 @@ def print_comparison(mode: str, rows: dict[str, dict]) -> None:
     print(flush=True)
 
 
-def describe_machine(device: str, contenders: list[str]) -> dict[str, str]:
+def describe_machine(device: str, names: list[str]) -> dict[str, str]:
     """What the times depend on."""
     about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
     named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
@@ -291,9 +271,8 @@ def describe_machine(device: str, contenders: list[str]) -> dict[str, str]:
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
                      f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in
-                              ("torch", *(PACKAGES[name] for name in contenders if name in PACKAGES))),
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", *filter(None, map(PACKAGES.get, names)))),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
@@ -313,13 +292,15 @@ def ask(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", default=ROOT / "build" / "bench" / "models.json",
                         help="the results (default: build/bench/models.json)")
     asked = parser.parse_args(arguments)
-    if asked.rounds < 1:
-        parser.error(f"--rounds is {asked.rounds}; it must be at least 1")
     try:
         changes = {name: int(number) for name, _, number in (change.partition("=") for change in asked.change)}
-        asked.shapes = {name: SHAPES[name].changed(**changes) for name in asked.shapes}
+        batch = changes.pop("batch", None)
+        asked.shapes = {name: Shape(config.replace(**changes), usual if batch is None else batch)
+                        for name, (config, usual) in SHAPES.items() if name in asked.shapes}
     except (TypeError, ValueError) as error:
         parser.error(f"--change {' '.join(asked.change)}: {error}")
+    if asked.rounds < 1 or min(shape.batch for shape in asked.shapes.values()) < 1:
+        parser.error("--rounds and a batch must be at least 1")
     return asked
 
 
