@@ -20,8 +20,8 @@ import subprocess
 import tarfile
 import tomllib
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -29,15 +29,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vit_from_scratch.data import SPLITS, load_emoji
-
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS = "pip install -r scripts/requirements-build.txt"
 CELL = 32  # side of a picture, in pixels
 COLUMNS = 40  # pictures in a row of a sheet
 SHADES = 32  # per colour channel: the eye sees no difference to 256, and the files are a third smaller
 SIDE = 4 * CELL  # drawings are made this large, then averaged down
-SEED = 0
 
 TABLES = tomllib.loads((ROOT / "data" / "build_emoji.toml").read_text(encoding="utf-8"))
 ARTISTS, CLASSES, UNSEEN_ARTIST = TABLES["artists"], TABLES["classes"], TABLES["unseen_artist"]
@@ -45,11 +42,7 @@ Row = dict[str, str]  # of emoji.csv: its columns and what they hold
 
 
 def fetch(source: dict, cache: Path) -> Path:
-    """The tarball of a package, given as a table with its name, version and integrity; npm fetches it into the cache.
-
-    Raises:
-        SystemExit: npm is missing or fails, or the file is not the pinned one.
-    """
+    """The tarball of a package, from a table with name, version and integrity; npm fetches it if the cache lacks it."""
     package = f"{source['package']}@{source['version']}"
     path = cache / f"{package.lstrip('@').replace('/', '-').replace('@', '-')}.tgz"  # as npm names it
     if not path.exists():
@@ -222,7 +215,7 @@ def assign_splits(rows: list[Row], pixels: np.ndarray) -> None:
     for label in tqdm(CLASSES, desc="splits", unit="class"):
         members = [i for i, row in enumerate(rows) if row["class"] == label]
         groups = clusters([rows[i] for i in members], pixels[members])
-        random.Random(f"{SEED} {label}").shuffle(groups)
+        random.Random(f"0 {label}").shuffle(groups)
         seen = sum(rows[i]["artist"] != UNSEEN_ARTIST for i in members)
         room = {"test_seen": TEST_SHARE * seen, "val": VAL_SHARE * seen}
         # What looks like a picture of the unseen artist goes to the test first: train and val must not know it.
@@ -235,15 +228,6 @@ def assign_splits(rows: list[Row], pixels: np.ndarray) -> None:
                 room[split] -= size
             for row in group:
                 row["split"] = "test_unseen" if row["artist"] == UNSEEN_ARTIST else split
-
-
-def sheet_of(pixels: np.ndarray) -> Image.Image:
-    """Put pictures side by side, 40 to a row, the rest of the last row white."""
-    height = -(-len(pixels) // COLUMNS)
-    cells = np.full((height * COLUMNS, CELL, CELL, 3), 255, np.uint8)
-    cells[: len(pixels)] = pixels
-    cells = cells.reshape(height, COLUMNS, CELL, CELL, 3).swapaxes(1, 2)
-    return Image.fromarray(cells.reshape(height * CELL, COLUMNS * CELL, 3))
 
 
 def build(out: Path, cache: Path, verbose: bool) -> None:
@@ -269,55 +253,16 @@ def build(out: Path, cache: Path, verbose: bool) -> None:
     assign_splits(rows, np.concatenate(list(sheets.values())))
     out.mkdir(parents=True, exist_ok=True)
     for artist, pixels in sheets.items():
-        sheet_of(pixels).save(out / f"{artist}.png", optimize=True)
+        height = -(-len(pixels) // COLUMNS)  # in pictures; the rest of the last row is white
+        cells = np.full((height * COLUMNS, CELL, CELL, 3), 255, np.uint8)
+        cells[: len(pixels)] = pixels
+        sheet = cells.reshape(height, COLUMNS, CELL, CELL, 3).swapaxes(1, 2).reshape(height * CELL, COLUMNS * CELL, 3)
+        Image.fromarray(sheet).save(out / f"{artist}.png", optimize=True)
     with open(out / "emoji.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print(f"Wrote {len(rows):,} pictures by {len(sheets)} artists to {out}")
-
-
-def markdown(title: str, names: Iterable[str], columns: Iterable[str], counts: Counter) -> str:
-    """A table of `counts[name, column]`, the sums in its last row, numbers right-aligned."""
-    columns = list(columns)
-    rows = {name: [counts[name, column] for column in columns] for name in names}
-    rows["**all**"] = [sum(numbers) for numbers in zip(*rows.values(), strict=True)]
-    lines = [f"| {title} | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
-    lines += [f"| {name} | " + " | ".join(f"{n:,}" for n in numbers) + " |" for name, numbers in rows.items()]
-    return "\n".join(lines)
-
-
-def stats(out: Path) -> str:
-    """All four of them."""
-    emoji = load_emoji(root=out)
-    rows, pixels = emoji.rows, emoji.images.permute(0, 2, 3, 1).numpy()
-    per_artist = Counter((row["class"] or "(none)", by) for row in rows for by in (row["artist"], "**all**"))
-    per_split = Counter((row["class"], row["split"]) for row in rows)
-    by_name, pairs, per_class = defaultdict(list), Counter(), Counter()
-    for i, row in enumerate(rows):
-        if row["class"]:
-            by_name[row["name"]].append(i)
-    for same in by_name.values():
-        for one, other in np.argwhere(distances(pixels[same]) < NEAR):
-            artists = rows[same[one]]["artist"], rows[same[other]]["artist"]
-            pairs.update([artists, artists[::-1]])
-            per_class.update((rows[same[one]]["class"], artist) for artist in artists)
-    return "\n\n".join([
-        markdown("class", [*CLASSES, "(none)"], [*ARTISTS, "**all**"], per_artist),
-        markdown("class", CLASSES, SPLITS, per_split),
-        markdown("near-duplicates", ARTISTS, ARTISTS, pairs),
-        markdown("near-duplicates", CLASSES, ARTISTS, per_class),
-    ])
-
-
-def build_photo(path: Path) -> None:
-    """Cut the photograph of the lessons, 224x224, out of scikit-image's `chelsea` (a cat's face; CC0)."""
-    from skimage import data
-
-    left, top, side = 75, 0, 300
-    square = Image.fromarray(data.chelsea()).crop((left, top, left + side, top + side))
-    square.resize((224, 224), Image.Resampling.LANCZOS).save(path, optimize=True)
-    print(f"Wrote {path}")
 
 
 def main() -> None:
@@ -327,15 +272,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "emoji", help="to write (default: data/emoji)")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "npm", help="(default: .cache/npm)")
     parser.add_argument("--verbose", action="store_true", help="name the emoji that each artist lacks")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--stats", action="store_true", help="build nothing; print the tables of data/README.md")
-    what.add_argument("--photo", action="store_true", help="make only photo.png, in the folder above --out")
+    parser.add_argument("--photo", action="store_true", help="make only photo.png, in the folder above --out: "
+                        "the photograph of the lessons, cut out of scikit-image's `chelsea` (a cat's face; CC0)")
     options = parser.parse_args()
     try:
-        if options.stats:
-            print(stats(options.out))
-        elif options.photo:
-            build_photo(options.out.parent / "photo.png")
+        if options.photo:
+            from skimage import data
+
+            left, top, side = 75, 0, 300
+            square = Image.fromarray(data.chelsea()).crop((left, top, left + side, top + side))
+            square.resize((224, 224), Image.Resampling.LANCZOS).save(options.out.parent / "photo.png", optimize=True)
         else:
             build(options.out, options.cache, options.verbose)
     except ModuleNotFoundError as error:

@@ -1,9 +1,8 @@
 """Run the lessons in order, each in a fresh kernel, and make one page of their figures and results.
 
-The executed copies go to build/lessons/, the page to build/index.html; the notebooks themselves stay as they are,
-unless --save writes the outputs into them. A lesson that has run already is run again only when its code cells have
-changed, or a file that it read (a module of the package, data, a checkpoint), or when a file that it wrote is gone.
-After an interruption the same command goes on where it was.
+The executed copies go to build/lessons/, the page to build/index.html; --save writes outputs into the notebooks, too. A
+lesson runs again only when its code cells have changed, or a file that it read (a module of the package, data, a
+checkpoint), or when a file that it wrote is gone. After an interruption the same command goes on where it was.
 """
 
 import argparse
@@ -29,10 +28,8 @@ BUILD = ROOT / "build"
 RECORDER = Path(__file__).resolve().parent / "recorder"
 MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
 NO_INPUT = {".git", "notebooks", "scripts", "__pycache__"}  # `%run ../scripts/export.py` opens them
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}
 
 
 class LessonFailed(Exception):
@@ -62,10 +59,7 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
 
 def file_hash(path: Path) -> str:
     """Changes with a file's content; "" if there is no such file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def inputs_and_outputs(record: Path) -> dict:
@@ -74,10 +68,9 @@ def inputs_and_outputs(record: Path) -> dict:
     A file counts as written if it was written before it was read. One that somebody else has changed while the lesson
     ran has the hash "changed", which no file has: the lesson will run again.
     """
-    first, lines = {}, record.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    written = {line.split(" ", 2)[2] for line in lines if line.startswith("w")}
-    for kind, changed, path in (line.split(" ", 2) for line in lines):
-        first.setdefault(path, (kind, int(changed)))
+    entries = [line.split(" ", 2) for line in record.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    written = {name for kind, _, name in entries if kind == "w"}
+    first = {name: (kind, int(changed)) for kind, changed, name in reversed(entries)}
     read, left = {}, []
     for name, (kind, changed) in sorted(first.items()):
         path = Path(name)
@@ -87,10 +80,9 @@ def inputs_and_outputs(record: Path) -> dict:
             continue
         if kind == "w":
             left.append(relative.as_posix())
-        elif name in written or path.is_relative_to(BUILD) or path.stat().st_mtime_ns == changed:
-            read[relative.as_posix()] = file_hash(path)
         else:
-            read[relative.as_posix()] = "changed"
+            is_ours = name in written or path.is_relative_to(BUILD) or path.stat().st_mtime_ns == changed
+            read[relative.as_posix()] = file_hash(path) if is_ours else "changed"
     return {"read": read, "written": left}
 
 
@@ -99,9 +91,9 @@ def what_changed(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> 
     ran = copy.metadata.get("ran")
     if ran is None or ran["code"] != code_hash(lesson):
         return "its code has changed"
-    changed = [path for path, content in ran["read"].items() if file_hash(ROOT / path) != content]
-    gone = [path for path in ran["written"] if not (ROOT / path).exists()]
-    return f"{changed[0]} has changed" if changed else f"{gone[0]} is gone" if gone else ""
+    changed = [f"{path} has changed" for path, content in ran["read"].items() if file_hash(ROOT / path) != content]
+    gone = [f"{path} is gone" for path in ran["written"] if not (ROOT / path).exists()]
+    return next(iter([*changed, *gone]), "")
 
 
 def take_outputs(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> None:
@@ -119,11 +111,7 @@ def environment(record: str) -> dict[str, str]:
 
 
 def run(lesson: Path) -> nbformat.NotebookNode:
-    """The lesson with its outputs, run now; its metadata has the seconds, and as "ran" what `what_changed` compares.
-
-    Raises:
-        LessonFailed: a cell raised.
-    """
+    """The lesson, run now; its metadata has the seconds, and as "ran" what `what_changed` compares."""
     notebook = nbformat.read(lesson, as_version=4)
     client = Client(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(lesson.parent)}},
                     coalesce_streams=True, record_timing=False, extra_arguments=["--log-level=ERROR"])
@@ -160,22 +148,8 @@ def clean(notebook: nbformat.NotebookNode, outputs_of: str) -> str:
     return nbformat.writes(notebook).rstrip() + "\n"
 
 
-def clean_all(chosen: list[Path]) -> None:
-    """Remove what an editor has left in the lessons, and say where."""
-    for lesson in chosen:
-        notebook, text = nbformat.read(lesson, as_version=4), lesson.read_text(encoding="utf-8")
-        cleaned = clean(notebook, notebook.metadata.get("outputs_of", ""))
-        if cleaned != text:
-            write(lesson, cleaned)
-            print(f"{lesson.stem}: removed what an editor had left")
-
-
 def save(lesson: Path, notebook: nbformat.NotebookNode) -> None:
-    """Put the outputs into the lesson itself, and the figure of its cell tagged `cover` beside it, for the README.
-
-    Raises:
-        LessonFailed: its code has been edited while it ran. New prose is kept.
-    """
+    """Put the outputs into the lesson itself, where new prose is kept, and its `cover` beside it, for the README."""
     current, code = nbformat.read(lesson, as_version=4), notebook.metadata["ran"]["code"]
     if code_hash(current) != code:
         raise LessonFailed(f"{lesson.name} has been edited while it ran, and nothing is saved in it: run it again")
@@ -211,17 +185,13 @@ def make_page() -> Path:
     page[0].source = ("# ViT from scratch\n\nThe figures and results of the lessons, run on this machine in "
                       f"{seconds / 60:.1f} minutes.\n\n{page[0].source}")
     exporter = HTMLExporter(template_name="classic", exclude_input=True, exclude_output_prompt=True)
-    resources = {"metadata": {"name": "ViT from scratch"}}
-    write(BUILD / "index.html", exporter.from_notebook_node(new_notebook(cells=page), resources)[0])
+    named = {"metadata": {"name": "ViT from scratch"}}
+    write(BUILD / "index.html", exporter.from_notebook_node(new_notebook(cells=page), named)[0])
     return BUILD / "index.html"
 
 
 def up_to_date(lesson: Path, fresh: bool = False) -> nbformat.NotebookNode:
-    """A lesson with its outputs, in build/lessons/ too: from there where nothing has changed, or else it runs now.
-
-    Raises:
-        LessonFailed: a cell raised.
-    """
+    """A lesson with its outputs, in build/lessons/ too: from there if nothing has changed, or else it runs now."""
     copy, notebook = BUILD / "lessons" / lesson.name, nbformat.read(lesson, as_version=4)
     ran = nbformat.read(copy, as_version=4) if copy.exists() and not fresh else None
     reason = what_changed(notebook, ran) if ran else ""
@@ -248,14 +218,19 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="run again what has run already")
     parser.add_argument("--save", action="store_true", help="for maintainers: save the outputs in notebooks/ too")
     parser.add_argument("--clean", action="store_true", help="for maintainers: run nothing, but remove from notebooks/ "
-                        "what an editor has left there, such as its version of Python")  # fmt: skip
+                        "what an editor has left there, such as its version of Python")
     arguments = parser.parse_args()
     chosen = [path for path in lessons() if not arguments.lessons or path.stem.startswith(tuple(arguments.lessons))]
     unknown = [name for name in arguments.lessons if not any(path.stem.startswith(name) for path in chosen)]
     if unknown or not chosen:
         parser.error(f"no lesson fits {' '.join(unknown)}; there are {', '.join(path.stem for path in lessons())}")
     if arguments.clean:
-        clean_all(chosen)
+        for lesson in chosen:
+            notebook = nbformat.read(lesson, as_version=4)
+            text = clean(notebook, notebook.metadata.get("outputs_of", ""))
+            if text != lesson.read_text(encoding="utf-8"):
+                write(lesson, text)
+                print(f"{lesson.stem}: removed what an editor had left")
         return 0
     for lesson in chosen:
         try:
@@ -266,8 +241,7 @@ def main() -> int:
             print(f"\nFAILED: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\nInterrupted in {lesson.stem}. The same command, without --fresh, goes on from there.",
-                  file=sys.stderr)  # fmt: skip
+            print(f"\nInterrupted in {lesson.stem}. The same command, without --fresh, goes on there.", file=sys.stderr)
             return 130
     print(f"\nDone. Open {make_page().relative_to(ROOT)} in a browser; the executed lessons are beside it.")
     return 0

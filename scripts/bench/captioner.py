@@ -20,16 +20,6 @@ from vit_from_scratch.vlm import FUSIONS, VisionLanguageModel, caption
 METRICS = ("things", "counts", "relations", "exact")
 
 
-def make_tests() -> list[tuple]:
-    """Scenes and pictures: by seen artists, and by the unseen one; as in the lesson."""
-    rng = random.Random("tests")
-    tests = []
-    for artists in (SEEN_ARTISTS, [UNSEEN_ARTIST]):
-        scenes = [draw_scene(rng, held_out=True) for _ in range(512)]
-        tests.append((scenes, ScenePainter(artists).paint(scenes, rng)))
-    return tests
-
-
 def report(name: str, model: VisionLanguageModel, tests: list[tuple], history: History) -> list[float]:
     """Print a row of the table; gives its scores."""
     losses = history.losses[-100:]
@@ -57,7 +47,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.steps < 1 or (arguments.bridges or 1) <= 0:
         parser.error("--seeds, --steps and --bridges must be above 0")
-    tests = make_tests()
+    rng, tests = random.Random("tests"), []  # the lesson's own
+    for artists in (SEEN_ARTISTS, [UNSEEN_ARTIST]):
+        scenes = [draw_scene(rng, held_out=True) for _ in range(512)]
+        tests.append((scenes, ScenePainter(artists).paint(scenes, rng)))
     print(f"on {best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'':52s}{'new combinations':^44s}{'unseen artist':^44s}")
     print(f"{'':30s}{'steps':>6s}{'minutes':>9s}{'loss':>7s}" + "".join(f"{metric:>11s}" for metric in METRICS * 2))

@@ -30,15 +30,6 @@ from vit_from_scratch.recipe import Recipe, read_recipe
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
-    """The training command at work, quietly, on so many threads."""
-    command = [sys.executable, "-m", "vit_from_scratch.train_command", *options]
-    command += ["--recipe", recipe, "--output", str(output)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:
-        return subprocess.Popen(command, env=environment, stdout=text, stderr=subprocess.STDOUT)
-
-
 def keep_snapshot(output: Path) -> None:
     """Keep the last checkpoint of a run, if it is a new one."""
     with contextlib.suppress(FileNotFoundError):  # there is none yet
@@ -55,11 +46,9 @@ def measure(recipe: str, snapshots: list[Path], pictures: Pictures) -> list[dict
         state = read_checkpoint(snapshot)
         count, batch_size = state["data"]["train"], state["recipe"]["batch_size"]
         epoch, step = divmod(len(state["history"]["losses"]), -(-count // batch_size))
-        lines.append({
-            "recipe": recipe, "minutes": round(state["minutes"], 2),
-            "pictures_seen": epoch * count + step * batch_size,
-            "val_accuracy": evaluate(load_checkpoint(snapshot), loader).accuracy,
-        })
+        accuracy = evaluate(load_checkpoint(snapshot), loader).accuracy
+        lines.append({"recipe": recipe, "minutes": round(state["minutes"], 2),
+                      "pictures_seen": epoch * count + step * batch_size, "val_accuracy": accuracy})
         print("{recipe:20s} {minutes:6.1f} min {pictures_seen:10,d} pictures seen  "
               "validation {val_accuracy:.1%}".format(**lines[-1]))
     return lines
@@ -82,8 +71,13 @@ def main() -> None:
                "cpu", "--save-minutes", str(asked.every), "--root", str(asked.root), *passed_on]
     asked.output.mkdir(parents=True)
     outputs = {recipe: asked.output / Path(recipe).stem for recipe in asked.recipes}
-    threads = max(1, torch.get_num_threads() // len(outputs))
-    runs = {recipe: start(recipe, output, threads, options) for recipe, output in outputs.items()}
+    threads, runs = str(max(1, torch.get_num_threads() // len(outputs))), {}
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    for recipe, output in outputs.items():
+        command = [sys.executable, "-m", "vit_from_scratch.train_command", *options, "--recipe", recipe]
+        with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:  # what it says
+            runs[recipe] = subprocess.Popen([*command, "--output", str(output)], env=environment, stdout=text,
+                                            stderr=subprocess.STDOUT)
     try:
         for _ in tqdm(range(round(60 * asked.minutes)), unit=" s", desc="training", file=sys.stdout):
             time.sleep(1)

@@ -1,9 +1,8 @@
 """Time our ViT against other people's at equal shapes, and against the time of its matrix products alone.
 
-Forward passes and training steps, eager and compiled, each with its peak memory. Everything is float32, random and
-without dropout. All contenders run in one process, in turn: every round runs each of them, in a new order. A table is
-printed, and the file of results written anew, once it is finished. How times grow, `--change` tells, of ours alone for
-instance: --contenders ours --shapes 32x32/4 --no-compile --change image_size=64.
+Forward passes and training steps, eager and compiled, each with its peak memory: float32, random, without dropout. All
+contenders run in one process, in turn: every round runs each of them, in a new order. Each table is printed and written
+once it is finished. For how times grow: --contenders ours --shapes 32x32/4 --no-compile --change image_size=64.
 
 ms           median of all times; +-%: half of the middle half of them
 ours : it    a time over another: median of the rounds' ratios; below 1 ours is the quicker; both run the same way
@@ -96,18 +95,6 @@ def build(contender: str, config: ViTConfig, device: str, how: str = "eager") ->
     if HOWS[how] is not None:
         model.compile(dynamic=False, options=HOWS[how])
     return model
-
-
-def available(contenders: list[str]) -> list[str]:
-    """Those whose package is there; says which are not."""
-    found = []
-    for name in contenders:
-        try:
-            new_model(name, TINY)
-            found.append(name)
-        except ImportError as error:
-            print(f"{name} is left out: {error}; pip install -r scripts/bench/requirements.txt", file=sys.stderr)
-    return found
 
 
 def count_parameters(contenders: list[str], config: ViTConfig) -> dict[str, int]:
@@ -218,17 +205,17 @@ def over(one: list[Measurement], other: list[Measurement]) -> float:
     return statistics.median(a.median / b.median for a, b in zip(one, other, strict=True))
 
 
-def compare(name: str, shape: Shape, mode: str, asked: argparse.Namespace) -> dict[str, dict]:
+def compare(title: str, shape: Shape, mode: str, contenders: list[str], asked: argparse.Namespace) -> dict[str, dict]:
     """A row of numbers for every contender in every way, and for the limit."""
     torch.compiler.reset()  # it compiles one function only so often
     jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how)
-            for how in (HOWS if asked.compile else ["eager"]) for contender in asked.contenders
+            for how in (HOWS if asked.compile else ["eager"]) for contender in contenders
             if how != FROZEN or (contender == "ours" and mode == "forward")}  # its weights are packed beforehand
     models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how) in jobs.items()}
     calls = {row: MODES[mode](model, *make_batch(shape, asked.device)) for row, model in models.items()}
-    counts = {name: matrix_products(name, shape, mode, asked.device)[1] for name in asked.contenders}
-    limit, _ = matrix_products("ours", shape, mode, asked.device)
-    times, rows = time_in_turn(f"{name}, {mode}", calls | {LIMIT: limit}, asked.rounds), {}
+    counts = {name: matrix_products(name, shape, mode, asked.device)[1] for name in contenders}
+    calls[LIMIT] = matrix_products("ours", shape, mode, asked.device)[0]
+    times, rows = time_in_turn(f"{title}, {mode}", calls, asked.rounds), {}
     for row, found in times.items():
         whole = Measurement.merge(found)[0]
         rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr,
@@ -263,20 +250,6 @@ def print_comparison(mode: str, rows: dict[str, dict]) -> None:
     print(flush=True)
 
 
-def describe_machine(device: str, names: list[str]) -> dict[str, str]:
-    """What the times depend on."""
-    about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
-    named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
-                     f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
-        "system": f"{platform.platform()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", *filter(None, map(PACKAGES.get, names)))),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-
-
 def ask(arguments: list[str] | None) -> argparse.Namespace:
     """Parse and check the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -307,17 +280,33 @@ def ask(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     asked = ask(arguments)
-    asked.contenders = available(["ours", *(name for name in PACKAGES if name in asked.contenders)])
-    results = {"machine": describe_machine(asked.device, asked.contenders), "rounds": asked.rounds, "shapes": {}}
-    print(*(f"{name}: {value}" for name, value in results["machine"].items()), f"rounds: {asked.rounds}\n", sep="\n")
+    names = []
+    for name in ["ours", *(name for name in PACKAGES if name in asked.contenders)]:
+        try:
+            new_model(name, TINY)
+            names.append(name)
+        except ImportError as error:
+            print(f"{name} is left out: {error}; pip install -r scripts/bench/requirements.txt", file=sys.stderr)
+    about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
+    named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
+    machine = {
+        "device": torch.cuda.get_device_name() if asked.device == "cuda" else asked.device,
+        "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
+                     f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", *filter(None, map(PACKAGES.get, names)))),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    results = {"machine": machine, "rounds": asked.rounds, "shapes": {}}
+    print(*(f"{key}: {value}" for key, value in machine.items()), f"rounds: {asked.rounds}\n", sep="\n")
     asked.json.parent.mkdir(parents=True, exist_ok=True)
     for name, shape in asked.shapes.items():
         print(f"{name}, batch {shape.batch}: {shape.config}\n")
         found = {"config": shape.config.to_dict(), "batch": shape.batch,
-                 "parameters": count_parameters(asked.contenders, shape.config)}
+                 "parameters": count_parameters(names, shape.config)}
         results["shapes"][name] = found
         for mode in MODES:
-            found[mode] = compare(name, shape, mode, asked)
+            found[mode] = compare(name, shape, mode, names, asked)
             print_comparison(mode, found[mode])
             asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{__doc__}\nwritten to {asked.json}")

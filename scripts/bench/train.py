@@ -25,8 +25,8 @@ def main() -> None:
         parser.error("--seeds and --epochs must be at least 1")
     train_loader, val_loader = make_loaders(load_emoji("train"), load_emoji("val"), batch_size=64)
     tests = {split: DataLoader(load_emoji(split), batch_size=256) for split in ("val", "test_seen", "test_unseen")}
-    where = f"{best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(f"{arguments.model}, {arguments.epochs} epochs, on {where}")
+    print(f"{arguments.model}, {arguments.epochs} epochs, on {best_device()} with {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}")
     print(f"{'':15s}{'one view':^39s}{'shift TTA':^39s}")
     print(f"{'seed':>6s} {'minutes':>8s}" + "".join(f"{split:>13s}" for split in [*tests, *tests]))
     cutmix = v2.RandomApply([v2.CutMix(num_classes=8)], p=0.5)  # as in the lesson
