@@ -10,7 +10,7 @@ PY := $(BIN)/python
 # How long idle OpenMP threads spin before they sleep, here and in run_series.py's kernels. make bench-threads compares.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: help install run check test hooks lab exercises grade export save bench bench-generate bench-train bench-captioner bench-threads clean
+.PHONY: help install run check test hooks lab exercises grade export save bench bench-train bench-captioner bench-threads clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -75,9 +75,6 @@ bench-captioner: install ## lesson 10's model over 3 seeds, then its four bridge
 
 bench: install $(VENV)/peers-installed ## our ViT's time and memory against other people's, and against its matrix products alone
 	$(PY) scripts/bench/models.py
-
-bench-generate: install ## how long a GPT takes for a token, with the KV cache and without
-	$(PY) scripts/bench/generate.py
 
 bench-threads: install ## how long a training step takes as OpenMP's threads wait, alone and beside a busy program
 	$(PY) scripts/bench/threads.py

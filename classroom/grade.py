@@ -2,32 +2,30 @@
 
 Submissions are found by the exercise's name: STUDENT/01_patches.ipynb, STUDENT/anything/01_patches.ipynb, or
 STUDENT_01_patches.ipynb. A cell that never ends or eats memory, a kernel that dies and a file that can't be opened cost
-only their own marks. Feedback has what the hidden tests say, and not the tests. What was graded already, and has not
-changed since, is not graded again. Grading runs the students' code, with your rights: do it where that can do no harm.
+only their own marks. Feedback has what hidden tests say, not the tests. What was graded and has not changed is not
+graded again. Grading runs the students' code, with your rights: do it where that can do no harm.
 """
 
 import argparse
 import csv
 import hashlib
-import io
 import json
 import re
 import sys
 import unicodedata
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import make  # first: it says so where nbgrader is not installed, and finds run_series
 import nbformat
-from make import ROOT, course_api, is_foreign, make_course, sources, write
+from guarded import GuardedExecute, HideTests, mend
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat.v4 import new_markdown_cell
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import CheckCellMetadata, GetGrades, LimitOutput, SaveAutoGrades
+from run_series import write
 from tqdm import tqdm
-
-try:
-    from guarded import GuardedExecute, HideTests, mend
-    from nbgrader.api import Gradebook, MissingEntry
-except ImportError:
-    raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
 
 warnings.filterwarnings("ignore", module="nbgrader")  # its queries are older than SQLAlchemy 2.1
 KERNEL_OPTIONS = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
@@ -43,10 +41,9 @@ class Submission:
     exercise: str
     path: Path
     note: str = ""
-    fingerprint: str = field(default="", init=False)
 
-    def read(self, course: Path, limits: dict) -> nbformat.NotebookNode:
-        """The notebook; where it can't be opened, what `replacement` gives. Notes a fingerprint of all that counts."""
+    def read(self, course: Path, limits: dict) -> tuple[str, nbformat.NotebookNode]:
+        """A fingerprint of all that counts, and the notebook; where it can't be opened, what `replacement` gives."""
         source = course / "source" / self.exercise / f"{self.exercise}.ipynb"
         digest = hashlib.sha256(source.read_bytes() + json.dumps(limits).encode())
         try:
@@ -66,8 +63,7 @@ class Submission:
                 self.note = "; ".join(filter(None, [self.note, f"read its code, it uses {', '.join(meddling)}"]))
         except Exception as error:  # whatever is wrong with a file, it must not stop the others
             notebook = self.replacement(course, (str(error) or type(error).__name__).splitlines()[0])
-        self.fingerprint = digest.hexdigest()
-        return notebook
+        return digest.hexdigest(), notebook
 
     def released(self, course: Path) -> nbformat.NotebookNode:
         """The exercise as it was handed out."""
@@ -88,10 +84,7 @@ def printable(text: str) -> str:
 
 
 def find_submissions(folder: Path, exercises: list[str]) -> tuple[list[Submission], list[Path]]:
-    """The submissions in a folder, and the notebooks that are none.
-
-    For each student and exercise it is the file of just that name, or else the newest.
-    """
+    """The submissions, for each student and exercise the file of just that name or else the newest; other notebooks."""
     found, others, students = {}, [], {}
     paths = [path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime if path.exists() else 0):
@@ -115,23 +108,16 @@ def find_submissions(folder: Path, exercises: list[str]) -> tuple[list[Submissio
 
 
 def grade(api, course: Path, submission: Submission, notebook: nbformat.NotebookNode) -> None:
-    """Put a submission where nbgrader looks for it, and let it grade and write the feedback.
-
-    Raises:
-        KeyboardInterrupt: interrupted; nbgrader's answer hides it.
-        RuntimeError: nbgrader fails even on the untouched release.
-    """
+    """Let nbgrader grade a submission and write the feedback; a RuntimeError where it can't even with the release."""
     names = (submission.exercise, submission.student)
     path = course / "submitted" / submission.student / submission.exercise / f"{submission.exercise}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         nbformat.write(notebook, path)
         answer = api.autograde(*names)
-        if answer["success"]:
-            answer = api.generate_feedback(*names)
-        if answer["success"]:
+        if answer["success"] and (answer := api.generate_feedback(*names))["success"]:
             return
-        if "KeyboardInterrupt" in answer["error"]:
+        if "KeyboardInterrupt" in answer["error"]:  # nbgrader hides it
             raise KeyboardInterrupt
         errors = re.findall(r"^\s*[\w.]*(?:Error|Exception): .+", answer.get("log", ""), re.MULTILINE)
         reason = errors[-1].strip() if errors else "and does not say why"
@@ -141,41 +127,40 @@ def grade(api, course: Path, submission: Submission, notebook: nbformat.Notebook
 
 def grade_all(api, course: Path, submissions: list[Submission], limits: dict, fresh: bool) -> None:
     """Grade what is new or has changed, with a progress bar; graded.json notes what is done, so nothing is lost."""
-    stamp_file = course / "graded.json"
-    stamps = read_stamps(stamp_file)
+    stamps = read_stamps(course)
     for submission in (bar := tqdm(submissions, desc="grading", unit="submission", file=sys.stdout)):
         bar.set_postfix_str(f"{submission.student}, {submission.exercise}")
         key = f"{submission.student}/{submission.exercise}"
-        notebook, stamp = submission.read(course, limits), stamps.get(key, {})
-        if stamp.get("fingerprint") != submission.fingerprint or fresh:
-            stamp = {"fingerprint": submission.fingerprint, "cut_off": 0}
+        fingerprint, notebook = submission.read(course, limits)
+        stamp = stamps.get(key, {})
+        if stamp.get("fingerprint") != fingerprint or fresh:
+            stamp = {"fingerprint": fingerprint, "cut_off": 0}
         if "note" in stamp:
             submission.note = stamp["note"]
             continue
         if stamp["cut_off"] >= 3:  # students' code can interrupt the grader, too, and would stop it for ever
             notebook = submission.replacement(course, "grading it was cut off three times; --fresh tries once more")
         stamps[key] = stamp | {"cut_off": stamp["cut_off"] + 1}
-        write(stamp_file, json.dumps(stamps, indent=1))
+        write(course / "graded.json", json.dumps(stamps, indent=1))
         grade(api, course, submission, notebook)
-        stamps[key] = {"fingerprint": submission.fingerprint, "note": submission.note}
-        write(stamp_file, json.dumps(stamps, indent=1))
+        stamps[key] = {"fingerprint": fingerprint, "note": submission.note}
+        write(course / "graded.json", json.dumps(stamps, indent=1))
 
 
-def read_stamps(path: Path) -> dict:
+def read_stamps(course: Path) -> dict:
     """What was graded already, {"student/exercise": {"fingerprint", "note"}}; empty where nothing can be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads((course / "graded.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
 def write_csv(path: Path, columns: list[str], rows: list[dict]) -> None:
-    """Write a table whole or not at all; with a mark at its beginning by which Excel knows UTF-8."""
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    write(path, "\ufeff" + table.getvalue())
+    """Write a table, with a mark at its beginning by which Excel knows UTF-8."""
+    with open(path, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_grades(course: Path, submissions: list[Submission]) -> list[dict]:
@@ -192,28 +177,18 @@ def write_grades(course: Path, submissions: list[Submission]) -> list[dict]:
                 except MissingEntry:
                     found = []
                 by_hand = sum(one.max_score for one in found if one.needs_manual_grade)
-                grades.append(row | {"points": sum(one.score for one in found), "still_by_hand": by_hand, "of": most,
-                                     "note": notes.get((student, exercise), "not handed in")})  # fmt: skip
-                tasks += [row | {"cell": one.name, "points": one.score, "of": one.max_score,
-                                 "still_by_hand": one.needs_manual_grade} for one in found]  # fmt: skip
+                grades.append({**row, "points": sum(one.score for one in found), "still_by_hand": by_hand, "of": most,
+                               "note": notes.get((student, exercise), "not handed in")})
+                tasks += [{**row, "cell": one.name, "points": one.score, "of": one.max_score,
+                           "still_by_hand": one.needs_manual_grade} for one in found]
     write_csv(course / "grades.csv", ["student", "exercise", "points", "still_by_hand", "of", "note"], grades)
     columns = ["student", "exercise", "cell", "points", "of", "still_by_hand"]
     write_csv(course / "tasks.csv", columns, sorted(tasks, key=lambda row: [row[name] for name in columns[1::-1]]))
     return tasks
 
 
-def show_tasks(tasks: list[dict]) -> None:
-    """Print how the class did, cell by cell: what to go over again."""
-    print(f"\n{'exercise':24}{'tests':28}full marks")
-    for exercise, cell in dict.fromkeys((row["exercise"], row["cell"]) for row in tasks if row["of"]):
-        rows = [row for row in tasks if (row["exercise"], row["cell"]) == (exercise, cell) and not row["still_by_hand"]]
-        if rows:
-            full = sum(row["points"] == row["of"] for row in rows)
-            print(f"{exercise:24}{cell:28}{full:4} of {len(rows)}")
-
-
 def parse_arguments() -> argparse.Namespace:
-    """The command line; ends the program with a message where something is wrong with it."""
+    """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("submissions", type=Path, help="the folder of submissions")
     parser.add_argument("--to", type=Path, help="the folder to write (default: SUBMISSIONS_graded, beside it)")
@@ -222,44 +197,41 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--gigabytes", type=float, default=4, help="memory for a submission (default: %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="grade again what was graded already")
     parser.add_argument("--results", action="store_true",
-                        help="grade nothing, only write tables and feedback anew: after grading by hand")  # fmt: skip
+                        help="grade nothing, only write tables and feedback anew: after grading by hand")
     arguments = parser.parse_args()
     folder = arguments.submissions.expanduser().resolve()  # make hands on ~ as it is
-    if not folder.is_dir() or folder in (ROOT, *ROOT.parents):
+    if not folder.is_dir() or folder in (make.ROOT, *make.ROOT.parents):
         parser.error(f"no folder of submissions at {arguments.submissions}: give one that holds them and nothing else")
     course = (arguments.to or folder.with_name(folder.name + "_graded")).expanduser().resolve()
     if course.is_relative_to(folder) or set("[]*?") & set(str(course)):
         parser.error(f"can't write to {course}: it lies in the submissions, or has one of []*? in its name; use --to")
-    if is_foreign(course):
+    if make.is_foreign(course):
         parser.error(f"{course} holds something else: give an empty or a new folder with --to")
     arguments.submissions, arguments.to = folder, course
     return arguments
 
 
-def main() -> int:
+def main() -> None:
     """The command line."""
     arguments = parse_arguments()
-    course, chosen = arguments.to, sources()
+    course, chosen = arguments.to, make.sources()
     submissions, others = find_submissions(arguments.submissions, [path.stem for path in chosen])
     if not submissions:
         raise SystemExit(f"no submissions in {arguments.submissions}; expected files such as STUDENT/{chosen[0].name}")
     limits = {"timeout": arguments.seconds, "total_limit": arguments.total, "memory_limit": arguments.gigabytes * 1e9}
     if not (course / "gradebook.db").exists():  # then the marks are gone, and what was graded must be graded again
         (course / "graded.json").unlink(missing_ok=True)
-    api = course_api(
+    api = make.course_api(
         course,
         GuardedExecute=limits | {"shutdown_kernel": "immediate", "extra_arguments": KERNEL_OPTIONS},
-        Autograde={"autograde_preprocessors": [GuardedExecute, "nbgrader.preprocessors.LimitOutput",
-                                               "nbgrader.preprocessors.SaveAutoGrades",
-                                               "nbgrader.preprocessors.CheckCellMetadata"]},
-        GenerateFeedback={"preprocessors": [HideTests, "nbgrader.preprocessors.GetGrades",
-                                            "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor"]},
-    )  # fmt: skip
+        Autograde={"autograde_preprocessors": [GuardedExecute, LimitOutput, SaveAutoGrades, CheckCellMetadata]},
+        GenerateFeedback={"preprocessors": [HideTests, GetGrades, CSSHTMLHeaderPreprocessor]},
+    )
     handed_in = {submission.exercise for submission in submissions}
-    make_course(api, course, [path for path in chosen if path.stem in handed_in])
+    make.make_course(api, course, [path for path in chosen if path.stem in handed_in])
     try:
         if arguments.results:
-            stamps = read_stamps(course / "graded.json")
+            stamps = read_stamps(course)
             for one in tqdm(submissions, desc="feedback", unit="page", file=sys.stdout):
                 one.note = stamps.get(f"{one.student}/{one.exercise}", {}).get("note", "not graded yet")
                 api.generate_feedback(one.exercise, one.student)
@@ -267,14 +239,18 @@ def main() -> int:
             grade_all(api, course, submissions, limits, arguments.fresh)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from there.", file=sys.stderr)
-        return 130
-    show_tasks(write_grades(course, submissions))
+        sys.exit(130)
+    tasks = write_grades(course, submissions)
+    print(f"\n{'exercise':24}{'tests':28}full marks")  # how the class did: what to go over again
+    for exercise, cell in dict.fromkeys((row["exercise"], row["cell"]) for row in tasks if row["of"]):
+        rows = [row for row in tasks if (row["exercise"], row["cell"]) == (exercise, cell) and not row["still_by_hand"]]
+        if rows:
+            print(f"{exercise:24}{cell:28}{sum(row['points'] == row['of'] for row in rows):4} of {len(rows)}")
     for path in others:
         print(f"not graded, because its name is no exercise's: {printable(str(path))}")
     for name in ("grades.csv", "tasks.csv", "feedback"):
         print(course / name)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

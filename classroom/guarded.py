@@ -27,7 +27,6 @@ class GuardedExecute(Execute):
 
     The cell in which the kernel died, or did not stop when told to, gets an error as its output. The cells before it
     are run again in the new kernel, but for the lost ones and the tests, so that the tasks after it can be graded.
-    Each kernel works in an empty folder of its own.
     """
 
     memory_limit = Float(4e9, help="bytes that a kernel and its children may use").tag(config=True)
@@ -42,9 +41,9 @@ class GuardedExecute(Execute):
         done = 0
         while done < len(nb.cells):
             self.reset_execution_trackers()
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                places = {"cwd": folder, "env": {**os.environ, "IPYTHONDIR": folder}}  # nobody's startup files
-                with self.setup_kernel(**places), self.watched():
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # of its own, for every kernel
+                environment = {**os.environ, "IPYTHONDIR": folder}  # nobody's startup files
+                with self.setup_kernel(cwd=folder, env=environment), self.watched():
                     done = self.run_from(done)
         return nb, self.resources
 
@@ -97,10 +96,11 @@ class GuardedExecute(Execute):
 
     def output(self, outs, msg, display_id, cell_index):
         """Keep an output, unless the cell has printed too much already."""
-        size, self.printed = len(str(msg["content"])), self.printed + len(str(msg["content"]))
-        if self.printed - size < LARGEST_OUTPUT <= self.printed:
+        before, self.printed = self.printed, self.printed + len(str(msg["content"]))
+        if self.printed < LARGEST_OUTPUT:
+            return super().output(outs, msg, display_id, cell_index)
+        if before < LARGEST_OUTPUT:
             outs.append(new_output("stream", text="\n[more than a million characters: the rest was left out]\n"))
-        return super().output(outs, msg, display_id, cell_index) if self.printed < LARGEST_OUTPUT else None
 
     @contextmanager
     def watched(self):
@@ -112,7 +112,11 @@ class GuardedExecute(Execute):
             while not stop.wait(0.1):
                 with suppress(psutil.Error):
                     family.update(kernel.children(recursive=True))
-                if sum(memory(process) for process in (kernel, *family)) > self.memory_limit:
+                used = 0
+                for process in (kernel, *family):
+                    with suppress(psutil.Error):  # it has ended by itself
+                        used += process.memory_info().rss
+                if used > self.memory_limit:
                     self.over_limit = True
                     with suppress(psutil.Error):
                         kernel.kill()
@@ -125,16 +129,8 @@ class GuardedExecute(Execute):
             stop.set()
             thread.join()
             for process in family:
-                with suppress(psutil.Error):  # it has ended by itself
+                with suppress(psutil.Error):
                     process.kill()
-
-
-def memory(process: psutil.Process) -> int:
-    """Bytes that a process uses; 0 when it has ended."""
-    try:
-        return process.memory_info().rss
-    except psutil.Error:
-        return 0
 
 
 def refuse(cell, reason: str) -> None:
@@ -144,10 +140,7 @@ def refuse(cell, reason: str) -> None:
 
 
 def judge_only_errors(cell) -> None:
-    """Leave nothing in a test's outputs that nbgrader would take for marks, or for a failure, but errors.
-
-    It gives marks to a test that was never run, takes a value that a cell shows for points, and stderr for an error.
-    """
+    """Refuse a test that never ran: nbgrader gives it marks, as it takes values for points, and stderr for an error."""
     if cell.execution_count is None:
         refuse(cell, "this was not run")
     cell.outputs = [output for output in cell.outputs if output.output_type != "execute_result"]
@@ -159,14 +152,17 @@ class HideTests(NbGraderPreprocessor):
     """Takes the hidden tests out of the feedback, and outputs in which their lines stand; what they said stays."""
 
     def preprocess(self, nb, resources):
-        """See the class."""
         code = [cell for cell in nb.cells if cell.cell_type == "code"]
         tests = [cell for cell in code if is_grade(cell) and BEGIN_HIDDEN in cell.source]
         shown = {line.strip() for cell in nb.cells if cell not in tests for line in cell.source.splitlines()}
         hidden = {line.strip() for cell in tests for line in cell.source.splitlines()[1:]}
         self.secrets = {line for line in hidden - shown if len(line) > 11}  # no lone brackets, nothing common
         for cell in code:
-            cell.outputs = self.said(cell) if cell in tests else [self.clean(output) for output in cell.outputs]
+            if cell in tests:  # what is left of it: that it passed, or its message
+                errors = [output for output in cell.outputs if output.output_type == "error"]
+                texts = [f"{error.ename}: {error.evalue}"[:600].removeprefix("AssertionError: ") for error in errors]
+                cell.outputs = [new_output("stream", text="\n".join(texts) or "passed")]
+            cell.outputs = [self.clean(output) for output in cell.outputs]
         for cell in tests:
             before, _, rest = cell.source.partition(f"### {BEGIN_HIDDEN}")
             cell.source = (before + rest.partition("### END HIDDEN TESTS")[2]).strip()
@@ -174,12 +170,6 @@ class HideTests(NbGraderPreprocessor):
             if cell.cell_type == "markdown":  # lessons don't lie beside the feedback
                 cell.source = re.sub(r"\[([^\]]+)\]\([^)]*\d\d_\w+\.ipynb[^)]*\)", r"\1", cell.source)
         return nb, resources
-
-    def said(self, cell) -> list:
-        """What is left of a hidden test's outputs: that it passed, or its message."""
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        texts = [f"{error.ename}: {error.evalue}"[:600].removeprefix("AssertionError: ") for error in errors]
-        return [self.clean(new_output("stream", text="\n".join(texts) or "passed"))]
 
     def clean(self, output):
         """The output; or, where a line of the hidden tests is in it, a note that it was removed."""
@@ -190,9 +180,9 @@ class HideTests(NbGraderPreprocessor):
 
 
 def mend(notebook: nbformat.NotebookNode, release: nbformat.NotebookNode) -> bool:
-    """Give a submission the marks and cells that it was handed out with; False where it has none of them.
+    """Give a submission the marks (nbgrader's metadata) and cells that it was handed out with; False if it has none.
 
-    Marks are nbgrader's metadata. Of a cell that was copied the last one counts; tags and other metadata go.
+    Of a cell that was copied the last one counts; tags and other metadata go.
     """
     handed_out = {cell.metadata.nbgrader.grade_id: cell for cell in release.cells if "nbgrader" in cell.metadata}
     notebook.metadata, notebook.nbformat_minor, found = release.metadata, 5, {}

@@ -1,12 +1,10 @@
 """Make the students' version of the exercises: build/exercises/release/, and a zip to hand out beside it.
 
 The sources in classroom/exercises/ have the solutions; nbgrader cuts them out, and the hidden tests with them. The zip
-has all that a student needs, also offline: the exercises, the lessons and what they run, the package, the pictures and
-the requirements.
+has all that a student needs, also offline: exercises, lessons and what they run, package, pictures, requirements.
 """
 
 import argparse
-import io
 import os
 import re
 import shutil
@@ -16,12 +14,18 @@ from pathlib import Path
 
 import nbformat
 from tqdm import tqdm
+from traitlets.config import Config
+
+try:
+    from nbgrader.apps import NbGraderAPI
+except ImportError:
+    raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from export import ROOT, lessons, write
+import run_series
+from export import ROOT, lessons
 
 CLASSROOM = ROOT / "classroom"
-BUILD = ROOT / "build" / "exercises"
 SETTINGS = """# lets nbgrader's Formgrader find this course: start JupyterLab in this folder
 from pathlib import Path
 
@@ -34,11 +38,7 @@ TO_LESSONS = re.compile(r"\]\((?:\.\./)+(?:notebooks/)?(?=\d\d_\w+\.ipynb)")  # 
 
 
 def sources(chosen: list[str] | None = None) -> list[Path]:
-    """The exercises' sources, all or those whose names begin with one of `chosen`.
-
-    Raises:
-        SystemExit: no exercise fits.
-    """
+    """The exercises' sources, all or those whose names begin with one of `chosen`; ends the program if none does."""
     every = sorted((CLASSROOM / "exercises").glob("[0-9][0-9]_*.ipynb"))
     found = [path for path in every if not chosen or path.stem.startswith(tuple(chosen))]
     if not found:
@@ -48,21 +48,7 @@ def sources(chosen: list[str] | None = None) -> list[Path]:
 
 
 def course_api(course: Path, **options):
-    """Nbgrader's API on the course in this folder.
-
-    Args:
-        course: with source/, release/, submitted/, autograded/, feedback/ and gradebook.db, as nbgrader wants it.
-        **options: settings of nbgrader's classes, such as `Autograde={...}`.
-
-    Raises:
-        SystemExit: nbgrader is not installed.
-    """
-    try:
-        from nbgrader.apps import NbGraderAPI
-    except ImportError:
-        raise SystemExit("nbgrader is not installed: pip install -r classroom/requirements.txt") from None
-    from traitlets.config import Config
-
+    """Nbgrader's API on a course in this folder; the options are settings of its classes, such as `Autograde={...}`."""
     course.mkdir(parents=True, exist_ok=True)
     (course / "nbgrader_config.py").write_text(SETTINGS, encoding="utf-8")
     tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is activated
@@ -79,11 +65,7 @@ def is_foreign(course: Path) -> bool:
 
 
 def make_course(api, course: Path, chosen: list[Path]) -> None:
-    """Copy sources into the course and let nbgrader make the release and the gradebook from them.
-
-    Raises:
-        SystemExit: nbgrader refuses one; its reason is in the message.
-    """
+    """Copy sources into the course, and let nbgrader make release and gradebook; ends the program if it refuses one."""
     for path in tqdm(chosen, desc="exercises", unit="notebook", file=sys.stdout):
         notebook = nbformat.read(path, as_version=4)
         to_lessons = ".."  # in a course elsewhere they may lie beside the assignments' folders
@@ -102,54 +84,38 @@ def make_course(api, course: Path, chosen: list[Path]) -> None:
             raise SystemExit(f"nbgrader refuses {path.name}:\n{why}")
 
 
-def pack(course: Path, chosen: list[Path]) -> Path:
-    """The zip of the release, laid out as the repository is, so that links and imports work."""
-    archive, content = course / "vit_exercises.zip", io.BytesIO()
-    files = {path.relative_to(ROOT): path for pattern in HANDED_OUT for path in sorted(ROOT.glob(pattern))}
-    files |= {path.relative_to(ROOT): path for path in lessons()}
-    files[Path("README.md")] = CLASSROOM / "STUDENTS.md"
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, path in files.items():
-            file.write(path, Path("vit_exercises") / name)
-        for path in chosen:
-            released = (course / "release" / path.stem / path.name).read_text(encoding="utf-8")
-            released = TO_LESSONS.sub("](../../notebooks/", released)
-            file.writestr((Path("vit_exercises") / path.relative_to(ROOT)).as_posix(), released)
-    write(archive, content.getvalue())
-    return archive
-
-
-def save_outputs(chosen: list[Path]) -> None:
-    """Run the sources, solutions and all, and save their outputs in them."""
-    from run_series import run, save
-
-    for path in chosen:
-        save(path, run(path))
-
-
-def main() -> int:
+def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exercises", nargs="*", help="such as 01 or 01_patches (default: all)")
-    parser.add_argument("--to", type=Path, default=BUILD, help="the folder to write, a course as nbgrader has it "
-                        "(default: build/exercises)")  # fmt: skip
+    parser.add_argument("--to", type=Path, default=ROOT / "build" / "exercises",
+                        help="the folder to write, a course as nbgrader has it (default: build/exercises)")
     parser.add_argument("--save", action="store_true", help="for maintainers: run the sources and save their outputs")
     arguments = parser.parse_args()
     chosen, course = sources(arguments.exercises), arguments.to.expanduser().resolve()
     if arguments.save:
-        save_outputs(chosen)
-        return 0
+        for path in chosen:
+            run_series.save(path, run_series.run(path))
+        return
     is_graded = any((course / name).exists() for name in ("graded.json", "submitted", "autograded"))
     if is_graded or is_foreign(course):
         parser.error(f"{course} holds something else, or a class that was graded; give an empty or a new folder")
     for old in (course / "source", course / "release", course / "gradebook.db"):
         shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     make_course(course_api(course), course, chosen)
-    archive = pack(course, chosen)
+    archive = course / "vit_exercises.zip"  # laid out as the repository is, so that links and imports work
+    files = {path.relative_to(ROOT): path for pattern in HANDED_OUT for path in sorted(ROOT.glob(pattern))}
+    files |= {path.relative_to(ROOT): path for path in lessons()} | {Path("README.md"): CLASSROOM / "STUDENTS.md"}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, path in files.items():
+            file.write(path, Path("vit_exercises") / name)
+        for path in chosen:
+            released = (course / "release" / path.stem / path.name).read_text(encoding="utf-8")
+            name = (Path("vit_exercises") / path.relative_to(ROOT)).as_posix()
+            file.writestr(name, TO_LESSONS.sub("](../../notebooks/", released))
     print(f"\n{len(chosen)} exercises for students: {course / 'release'}")
     print(f"to hand out: {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,15 +1,13 @@
 """Run the lessons in order, each in a fresh kernel, and make one page of their figures and results.
 
-The executed copies go to build/lessons/, the page to build/index.html; the notebooks themselves stay as they are,
-unless --save writes the outputs into them. A lesson that has run already is run again only when its code cells have
-changed, or a file that it read (a module of the package, data, a checkpoint), or when a file that it wrote is gone.
-After an interruption the same command goes on where it was.
+The executed copies go to build/lessons/, the page to build/index.html; --save writes outputs into the notebooks, too. A
+lesson runs again only when its code cells have changed, or a file that it read (a module of the package, data, a
+checkpoint), or when a file that it wrote is gone. After an interruption the same command goes on where it was.
 """
 
 import argparse
 import base64
 import hashlib
-import html
 import json
 import os
 import re
@@ -23,21 +21,15 @@ from export import ROOT, lessons, write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook
 from tqdm import tqdm
 
 BUILD = ROOT / "build"
 RECORDER = Path(__file__).resolve().parent / "recorder"
 MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
 NO_INPUT = {".git", "notebooks", "scripts", "__pycache__"}  # `%run ../scripts/export.py` opens them
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-img { max-width: 100%; display: block; margin: 1rem 0 } pre { background: #f4f4f4; padding: .8rem; overflow-x: auto }
-h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem } .time { color: #666; font-size: .9rem }
-"""
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}
 
 
 class LessonFailed(Exception):
@@ -67,10 +59,7 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
 
 def file_hash(path: Path) -> str:
     """Changes with a file's content; "" if there is no such file."""
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def inputs_and_outputs(record: Path) -> dict:
@@ -79,10 +68,9 @@ def inputs_and_outputs(record: Path) -> dict:
     A file counts as written if it was written before it was read. One that somebody else has changed while the lesson
     ran has the hash "changed", which no file has: the lesson will run again.
     """
-    first, lines = {}, record.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    written = {line.split(" ", 2)[2] for line in lines if line.startswith("w")}
-    for kind, changed, path in (line.split(" ", 2) for line in lines):
-        first.setdefault(path, (kind, int(changed)))
+    entries = [line.split(" ", 2) for line in record.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    written = {name for kind, _, name in entries if kind == "w"}
+    first = {name: (kind, int(changed)) for kind, changed, name in reversed(entries)}
     read, left = {}, []
     for name, (kind, changed) in sorted(first.items()):
         path = Path(name)
@@ -92,10 +80,9 @@ def inputs_and_outputs(record: Path) -> dict:
             continue
         if kind == "w":
             left.append(relative.as_posix())
-        elif name in written or path.is_relative_to(BUILD) or path.stat().st_mtime_ns == changed:
-            read[relative.as_posix()] = file_hash(path)
         else:
-            read[relative.as_posix()] = "changed"
+            is_ours = name in written or path.is_relative_to(BUILD) or path.stat().st_mtime_ns == changed
+            read[relative.as_posix()] = file_hash(path) if is_ours else "changed"
     return {"read": read, "written": left}
 
 
@@ -104,9 +91,9 @@ def what_changed(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> 
     ran = copy.metadata.get("ran")
     if ran is None or ran["code"] != code_hash(lesson):
         return "its code has changed"
-    changed = [path for path, content in ran["read"].items() if file_hash(ROOT / path) != content]
-    gone = [path for path in ran["written"] if not (ROOT / path).exists()]
-    return f"{changed[0]} has changed" if changed else f"{gone[0]} is gone" if gone else ""
+    changed = [f"{path} has changed" for path, content in ran["read"].items() if file_hash(ROOT / path) != content]
+    gone = [f"{path} is gone" for path in ran["written"] if not (ROOT / path).exists()]
+    return next(iter([*changed, *gone]), "")
 
 
 def take_outputs(lesson: nbformat.NotebookNode, copy: nbformat.NotebookNode) -> None:
@@ -124,24 +111,12 @@ def environment(record: str) -> dict[str, str]:
 
 
 def run(lesson: Path) -> nbformat.NotebookNode:
-    """Run a lesson with a progress bar over its cells.
-
-    Returns:
-        The lesson with its outputs; its metadata has the seconds, and as "ran" what `what_changed` compares.
-
-    Raises:
-        LessonFailed: a cell raised.
-    """
+    """The lesson, run now; its metadata has the seconds, and as "ran" what `what_changed` compares."""
     notebook = nbformat.read(lesson, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    resources = {"metadata": {"path": str(lesson.parent)}}
-    client = Client(notebook, timeout=None, kernel_name="python3", resources=resources, coalesce_streams=True,
-                    record_timing=False)  # fmt: skip
+    client = Client(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(lesson.parent)}},
+                    coalesce_streams=True, record_timing=False, extra_arguments=["--log-level=ERROR"])
     start = time.perf_counter()
     bar_format = "{desc:24s} {percentage:3.0f}% |{bar:20}| {n_fmt:>2}/{total_fmt} cells [{elapsed}] {postfix}"
-    client.extra_arguments = ["--log-level=ERROR"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         record = Path(folder) / "record"
         kernel = client.setup_kernel(env=environment(str(record)))
@@ -151,7 +126,7 @@ def run(lesson: Path) -> nbformat.NotebookNode:
                 try:
                     client.execute_cell(cell, index)
                 except (CellExecutionError, DeadKernelError) as error:
-                    count = sum(1 for other in notebook.cells[: index + 1] if other.cell_type == "code")
+                    count = sum(other.cell_type == "code" for other in notebook.cells[: index + 1])
                     reason = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
                     raise LessonFailed(f"{lesson.name}, code cell {count}:\n\n{cell.source}\n\n{reason}") from error
                 bar.update()
@@ -173,80 +148,50 @@ def clean(notebook: nbformat.NotebookNode, outputs_of: str) -> str:
     return nbformat.writes(notebook).rstrip() + "\n"
 
 
-def clean_all(chosen: list[Path]) -> None:
-    """Remove what an editor has left in the lessons, and say where."""
-    for lesson in chosen:
-        notebook, text = nbformat.read(lesson, as_version=4), lesson.read_text(encoding="utf-8")
-        cleaned = clean(notebook, notebook.metadata.get("outputs_of", ""))
-        if cleaned != text:
-            write(lesson, cleaned)
-            print(f"{lesson.stem}: removed what an editor had left")
-
-
 def save(lesson: Path, notebook: nbformat.NotebookNode) -> None:
-    """Put the outputs into the lesson itself, and the figure of its cell tagged `cover` beside it, for the README.
-
-    Raises:
-        LessonFailed: its code has been edited while it ran. New prose is kept.
-    """
+    """Put the outputs into the lesson itself, where new prose is kept, and its `cover` beside it, for the README."""
     current, code = nbformat.read(lesson, as_version=4), notebook.metadata["ran"]["code"]
     if code_hash(current) != code:
         raise LessonFailed(f"{lesson.name} has been edited while it ran, and nothing is saved in it: run it again")
     take_outputs(current, notebook)
     write(lesson, clean(current, code))
-    covers = [cell for cell in current.cells if "cover" in cell.metadata.get("tags", [])]
-    for kind, data in (picture for cell in covers for picture in pictures(cell)):
-        (lesson.parent / "images").mkdir(exist_ok=True)
-        (lesson.parent / "images" / f"{lesson.stem}.{kind}").write_bytes(base64.b64decode(data))
+    for cell in code_cells(current):
+        for kind, data in pictures(cell.outputs) if "cover" in cell.metadata.get("tags", []) else []:
+            (lesson.parent / "images").mkdir(exist_ok=True)
+            (lesson.parent / "images" / f"{lesson.stem}.{kind}").write_bytes(base64.b64decode(data))
 
 
-def pictures(cell: nbformat.NotebookNode) -> list[tuple[str, str]]:
-    """A cell's figures, as (png or jpeg, base64)."""
-    bundles = [output.get("data", {}) for output in cell.get("outputs", [])]
-    kinds = [(kind, data.get(f"image/{kind}")) for data in bundles for kind in ("png", "jpeg")]
-    return [(kind, data.strip()) for kind, data in kinds if data]
-
-
-def section(notebook: nbformat.NotebookNode, name: str) -> str:
-    """A lesson on the page: title, summary, every figure, and the text of the cells tagged `result`."""
-    lines = notebook.cells[0].source.splitlines()
-    title, summary = lines[0].lstrip("# "), next(line.lstrip("> ") for line in lines if line.startswith("> "))
-    parts = [
-        f'<h2 id="{name}">{html.escape(title)}</h2>',
-        f'<p>{html.escape(summary)} <a href="lessons/{name}.html">The whole lesson</a> '
-        f'<span class="time">({notebook.metadata["seconds"]} s)</span></p>',
-    ]
-    for cell in notebook.cells:
-        for kind, data in pictures(cell):
-            alt = html.escape(f"Figure of lesson {title}")
-            parts.append(f'<img alt="{alt}" src="data:image/{kind};base64,{data}">')
-        if "result" in cell.metadata.get("tags", []):
-            parts += [f"<pre>{html.escape(output['text'])}</pre>" for output in cell.outputs if "text" in output]
-    return "\n".join(parts)
+def pictures(outputs: list[nbformat.NotebookNode]) -> list[tuple[str, str]]:
+    """The figures of a cell, as (png or jpeg, base64)."""
+    bundles = [output.get("data", {}) for output in outputs]
+    return [(kind, data[f"image/{kind}"]) for data in bundles for kind in ("png", "jpeg") if f"image/{kind}" in data]
 
 
 def make_page() -> Path:
-    """build/index.html: the figures and results of all the lessons that have run."""
-    copies = [BUILD / "lessons" / lesson.name for lesson in lessons()]
-    notebooks = {copy.stem: nbformat.read(copy, as_version=4) for copy in copies if copy.exists()}
-    body = "\n".join(section(notebook, name) for name, notebook in notebooks.items())
-    seconds = sum(notebook.metadata["seconds"] for notebook in notebooks.values())
-    links = " · ".join(f'<a href="#{name}">{name.replace("_", " ")}</a>' for name in notebooks)
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>ViT from scratch</title><style>{STYLE}</style>'
-        f"<h1>ViT from scratch</h1><p>The figures and results of {len(notebooks)} lessons, run on this machine in "
-        f"{seconds / 60:.1f} minutes.</p><p>{links}</p>\n{body}</html>\n"
-    )
-    write(BUILD / "index.html", page)
+    """build/index.html: of all the lessons that have run, the figures, and what their cells tagged `result` print."""
+    page, seconds = [new_markdown_cell()], 0
+    for copy in filter(Path.exists, (BUILD / "lessons" / lesson.name for lesson in lessons())):
+        notebook = nbformat.read(copy, as_version=4)
+        opening, seconds = notebook.cells[0].source, seconds + notebook.metadata["seconds"]
+        title, summary = opening.splitlines()[0].lstrip("# "), re.search("^> (.+)", opening, re.MULTILINE)[1]
+        page[0].source += f"- [{title}](#{copy.stem})\n"
+        page.append(new_markdown_cell(f'<a id="{copy.stem}"></a>\n\n## {title}\n\n{summary} [The whole lesson]'
+                                      f"(lessons/{copy.stem}.html) ({notebook.metadata['seconds']} s)"))
+        for cell in code_cells(notebook):
+            is_result = "result" in cell.metadata.get("tags", [])
+            cell.outputs = [one for one in cell.outputs if pictures([one]) or (is_result and "text" in one)]
+            cell.metadata["alt"] = f"Figure of lesson {title}"
+            page += [cell] if cell.outputs else []
+    page[0].source = ("# ViT from scratch\n\nThe figures and results of the lessons, run on this machine in "
+                      f"{seconds / 60:.1f} minutes.\n\n{page[0].source}")
+    exporter = HTMLExporter(template_name="classic", exclude_input=True, exclude_output_prompt=True)
+    named = {"metadata": {"name": "ViT from scratch"}}
+    write(BUILD / "index.html", exporter.from_notebook_node(new_notebook(cells=page), named)[0])
     return BUILD / "index.html"
 
 
 def up_to_date(lesson: Path, fresh: bool = False) -> nbformat.NotebookNode:
-    """A lesson with its outputs, in build/lessons/ too: from there where nothing has changed, or else it runs now.
-
-    Raises:
-        LessonFailed: a cell raised.
-    """
+    """A lesson with its outputs, in build/lessons/ too: from there if nothing has changed, or else it runs now."""
     copy, notebook = BUILD / "lessons" / lesson.name, nbformat.read(lesson, as_version=4)
     ran = nbformat.read(copy, as_version=4) if copy.exists() and not fresh else None
     reason = what_changed(notebook, ran) if ran else ""
@@ -273,14 +218,19 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="run again what has run already")
     parser.add_argument("--save", action="store_true", help="for maintainers: save the outputs in notebooks/ too")
     parser.add_argument("--clean", action="store_true", help="for maintainers: run nothing, but remove from notebooks/ "
-                        "what an editor has left there, such as its version of Python")  # fmt: skip
+                        "what an editor has left there, such as its version of Python")
     arguments = parser.parse_args()
     chosen = [path for path in lessons() if not arguments.lessons or path.stem.startswith(tuple(arguments.lessons))]
     unknown = [name for name in arguments.lessons if not any(path.stem.startswith(name) for path in chosen)]
     if unknown or not chosen:
         parser.error(f"no lesson fits {' '.join(unknown)}; there are {', '.join(path.stem for path in lessons())}")
     if arguments.clean:
-        clean_all(chosen)
+        for lesson in chosen:
+            notebook = nbformat.read(lesson, as_version=4)
+            text = clean(notebook, notebook.metadata.get("outputs_of", ""))
+            if text != lesson.read_text(encoding="utf-8"):
+                write(lesson, text)
+                print(f"{lesson.stem}: removed what an editor had left")
         return 0
     for lesson in chosen:
         try:
@@ -291,8 +241,7 @@ def main() -> int:
             print(f"\nFAILED: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\nInterrupted in {lesson.stem}. The same command, without --fresh, goes on from there.",
-                  file=sys.stderr)  # fmt: skip
+            print(f"\nInterrupted in {lesson.stem}. The same command, without --fresh, goes on there.", file=sys.stderr)
             return 130
     print(f"\nDone. Open {make_page().relative_to(ROOT)} in a browser; the executed lessons are beside it.")
     return 0

@@ -50,7 +50,7 @@ def operations_by_hand(mode: str) -> int:
 @pytest.mark.parametrize("mode", bench.MODES)
 @pytest.mark.parametrize("contender", ["timm", "torchvision", "huggingface"])
 def test_operations_are_counted_right(contender, mode):
-    assert TINY.batch * bench.operations_per_picture(contender, TINY.config, mode) == operations_by_hand(mode)
+    assert bench.matrix_products(contender, TINY, mode, "cpu")[1] == operations_by_hand(mode)
 
 
 @pytest.mark.parametrize("mode", bench.MODES)
@@ -59,7 +59,7 @@ def test_the_limit_computes_all_of_them(mode):
     assert 0 < operations <= operations_by_hand(mode)
     with FlopCounterMode(display=False) as counter:
         limit()
-    assert counter.get_total_flops() == operations == TINY.batch * bench.operations_per_picture("ours", *TINY[:1], mode)
+    assert counter.get_total_flops() == operations
 
 
 def test_the_peak_is_what_is_alive_at_once():
@@ -77,7 +77,8 @@ QUICK = ["--shapes", "tiny", "--rounds", "1", "--no-compile", "--device", "cpu",
 
 def test_a_run_from_end_to_end(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "bench" / "models.py"), *QUICK, str(tmp_path / "found.json")]
-    done = subprocess.run([*command, "--growth", "tiny"], capture_output=True, text=True, check=False)
+    command += ["--change", "image_size=32", "batch=2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert "processor" in found["machine"] and found["rounds"] == 1
@@ -88,14 +89,13 @@ def test_a_run_from_end_to_end(tmp_path):
         assert rows["ours"]["over_fastest"] == {"timm": rows["timm"]["ours_over_it"]}
         assert rows["timm"]["ours_over_it"] == pytest.approx(rows["ours"]["times"][0] / rows["timm"]["times"][0])
         assert rows["ours"]["peak_MB"] > 0.1 and bench.LIMIT in done.stdout
-    assert found["growth"].keys() == {"image side", "depth", "batch"}
-    assert [point["tokens"] for point in found["growth"]["image side"]] == [17, 65, 145, 257]
-    assert found["growth"]["batch"][-1]["^ GFLOP"] == pytest.approx(1)
+    assert found["shapes"]["tiny"]["config"]["image_size"] == [32, 32] and found["shapes"]["tiny"]["batch"] == 2
+
 
 
 def test_a_peer_that_is_not_there_is_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "timm.models", None)
-    bench.main([*QUICK, str(tmp_path / "found.json"), "--growth", "none"])
+    bench.main([*QUICK, str(tmp_path / "found.json")])
     assert re.search(r"timm is left out: .*timm.*; pip install -r scripts/bench/requirements", capsys.readouterr().err)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["shapes"]["tiny"]["forward"].keys() == {"ours", bench.LIMIT}
@@ -104,6 +104,7 @@ def test_a_peer_that_is_not_there_is_left_out(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("words, message", [
     (["--rounds", "0"], "at least 1"), (["--device", "abacus"], "invalid choice"),
     (["--shapes", "ViT-X"], "invalid choice"), (["--contenders", "nobody"], "invalid choice"),
+    (["--change", "depth=12"], "depth"), (["--change", "batch=many"], "many"), (["--change", "batch=0"], "at least 1"),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused(words, message, capsys):
     with pytest.raises(SystemExit) as end:

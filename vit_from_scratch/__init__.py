@@ -2,38 +2,38 @@
 
 The modules, in the order of their lessons:
 
-    00 paths         Where the embedded data lies, and where results and downloads are kept.
-    00 plots         Pictures in rows, as matplotlib draws them.
-    00 data          Pictures in, loaders out: the embedded emoji, a folder of your own, or CIFAR-10.
-    01 patches       From a picture to a row of patches and back, and from patches to embeddings.
-    02 embeddings    The sequence that the encoder reads: CLS token, patches, positions.
-    03 attention     One attention for GPT and ViT: with a causal mask, or without.
-    04 encoder       The transformer block and the stack of them.
-    05 config        Model configs: checked once, where they are made.
-    05 model         The Vision Transformer: an image in, one logit per class out.
-    06 evaluation    A model's answers on a data set, on any device.
-    06 checkpoint    Files that hold a model, its config and what belongs to it.
-    06 training      One loop that trains any model, and goes on after any interruption.
-    06 emoji_vit     Lesson 06's run: a small ViT learns the emoji.
+    00 paths           Where the embedded data lies, and where results and downloads are kept.
+    00 plots           Pictures in rows, as matplotlib draws them.
+    00 data            Pictures in, loaders out: the embedded emoji, a folder of your own, or CIFAR-10.
+    01 patches         From a picture to a row of patches and back, and from patches to embeddings.
+    02 embeddings      The sequence that the encoder reads: CLS token, patches, positions.
+    03 attention       One attention for GPT and ViT: with a causal mask, or without.
+    04 encoder         The transformer block and the stack of them.
+    05 config          Model configs: checked once, where they are made.
+    05 model           The Vision Transformer: an image in, one logit per class out.
+    06 evaluation      A model's answers on a data set, on any device.
+    06 checkpoint      Files that hold a model, its config and what belongs to it.
+    06 training        One loop that trains any model, and goes on after any interruption.
+    06 emoji_vit       Lesson 06's run: a small ViT learns the emoji.
     06 predict_command Pictures in, names and probabilities out: vit-predict.
-    07 inspection    What a trained ViT looks at, what it has learned, and what it would miss.
-    08 pretrained    Weights that others trained, in our model; ours in theirs; and both on disk.
-    08 transfer      A trained ViT for another task: with another head, or for pictures of another size.
-    09 scenes        Scenes of emoji, drawn at random, each with its caption.
-    09 tokenizer     From a text to tokens and back, one token a word.
-    09 gpt           A GPT of the ViT's own blocks, and its loss.
-    09 scene_gpt     Lesson 09's run: a small GPT learns the captions of scenes.
-    09 generation    The next token, chosen or sampled, again and again.
-    09 gpt2          GPT-2's weights, in our model.
-    10 captions      Pictures with captions: painted scenes, or a folder of your own; and how captions are scored.
-    10 vlm           A ViT that looks, a GPT that speaks, and what is between them.
-    10 captioner     Lesson 10's run: a model learns to say what is in a scene.
+    07 inspection      What a trained ViT looks at, what it has learned, and what it would miss.
+    08 pretrained      Weights that others trained, in our model; ours in theirs; and both on disk.
+    08 transfer        A trained ViT for another task: with another head, or for pictures of another size.
+    09 scenes          Scenes of emoji, drawn at random, each with its caption.
+    09 tokenizer       From a text to tokens and back, one token a word.
+    09 gpt             A GPT of the ViT's own blocks, and its loss.
+    09 scene_gpt       Lesson 09's run: a small GPT learns the captions of scenes.
+    09 generation      The next token, chosen or sampled, again and again.
+    09 gpt2            GPT-2's weights, in our model.
+    10 captions        Pictures with captions: painted scenes, or a folder of your own; and how captions are scored.
+    10 vlm             A ViT that looks, a GPT that speaks, and what is between them.
+    10 captioner       Lesson 10's run: a model learns to say what is in a scene.
     10 caption_command A picture in, words out: vit-caption.
-    10 contrastive   The twin of a captioner: pictures and texts side by side, as in CLIP.
-    11 pictures      A data set in memory, and augmentation of whole batches.
-    11 recipe        All that decides the result of a run, in one file.
-    11 distributed   The trainer of lesson 06, in one process or many.
-    11 train_command One command that trains on a laptop and on a cluster: vit-train.
+    10 contrastive     The twin of a captioner: pictures and texts side by side, as in CLIP.
+    11 pictures        A data set in memory, and augmentation of whole batches.
+    11 recipe          All that decides the result of a run, in one file.
+    11 distributed     The trainer of lesson 06, in one process or many.
+    11 train_command   One command that trains on a laptop and on a cluster: vit-train.
 """
 
 # AUTOGENERATED! DO NOT EDIT! File to edit: ../notebooks/11_scaling.ipynb.

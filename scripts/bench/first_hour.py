@@ -3,7 +3,7 @@
 Each run is the training command's own, with a checkpoint every few minutes. These are kept, and at the end each is
 measured on the same validation pictures: a line of the CSV has the recipe, minutes of training, the training pictures
 seen, and the accuracy. Ctrl-C stops the runs and measures what is there. Options that are not listed here are given to
-the training command, such as --precision float32.
+the training command, such as --precision float32, --data or --val-fraction (here 0.1 unless it is given).
 """
 
 import argparse
@@ -30,16 +30,7 @@ from vit_from_scratch.recipe import Recipe, read_recipe
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(recipe: str, output: Path, threads: int, options: list[str]) -> subprocess.Popen:
-    """The training command at work, quietly, on so many threads."""
-    command = [sys.executable, "-m", "vit_from_scratch.train_command", *options]
-    command += ["--recipe", recipe, "--output", str(output)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:
-        return subprocess.Popen(command, env=environment, stdout=text, stderr=subprocess.STDOUT)
-
-
-def keep_snapshots(output: Path) -> None:
+def keep_snapshot(output: Path) -> None:
     """Keep the last checkpoint of a run, if it is a new one."""
     with contextlib.suppress(FileNotFoundError):  # there is none yet
         snapshot = output / f"at_{(output / 'last.pt').stat().st_mtime_ns}.pt"
@@ -47,23 +38,23 @@ def keep_snapshots(output: Path) -> None:
             shutil.copyfile(output / "last.pt", snapshot)
 
 
-def measure(recipe: str, output: Path, pictures: Pictures) -> list[dict]:
+def measure(recipe: str, snapshots: list[Path], pictures: Pictures) -> list[dict]:
     """A line for each snapshot of a run, the earliest first."""
     lines = []
     loader = DataLoader(TensorDataset(normalize(pictures.images), pictures.labels), batch_size=100)
-    for snapshot in tqdm(sorted(output.glob("at_*.pt")), desc=f"measuring {recipe}", file=sys.stdout):
+    for snapshot in tqdm(snapshots, desc=f"measuring {recipe}", file=sys.stdout):
         state = read_checkpoint(snapshot)
         count, batch_size = state["data"]["train"], state["recipe"]["batch_size"]
         epoch, step = divmod(len(state["history"]["losses"]), -(-count // batch_size))
-        lines.append({
-            "recipe": recipe, "minutes": round(state["minutes"], 2),
-            "pictures_seen": epoch * count + step * batch_size,
-            "val_accuracy": evaluate(load_checkpoint(snapshot), loader).accuracy,
-        })
+        accuracy = evaluate(load_checkpoint(snapshot), loader).accuracy
+        lines.append({"recipe": recipe, "minutes": round(state["minutes"], 2),
+                      "pictures_seen": epoch * count + step * batch_size, "val_accuracy": accuracy})
+        print("{recipe:20s} {minutes:6.1f} min {pictures_seen:10,d} pictures seen  "
+              "validation {val_accuracy:.1%}".format(**lines[-1]))
     return lines
 
 
-def main(words: list[str] | None = None) -> int:
+def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["cifar10-best", "cifar10-reference"],
@@ -71,51 +62,50 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
     parser.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints (default: 5)")
     parser.add_argument("--pictures", type=int, default=2000, help="validation pictures, at most (default: 2000)")
-    parser.add_argument("--val-fraction", type=float, default=0.1, help="held out for validation (default: 0.1)")
-    parser.add_argument("--data", help="default: each recipe's")
     parser.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: .cache)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "first_hour", help="default: build/first_hour")
-    asked, passed_on = parser.parse_known_args(words)
+    asked, passed_on = parser.parse_known_args()
     if asked.output.exists():
         parser.error(f"{asked.output} is there already: move it away, or choose another --output")
-    data = asked.data or read_recipe(asked.recipes[0]).get("data", Recipe.data)
-    options = ["--val-fraction", str(asked.val_fraction), "--save-minutes", str(asked.every), "--device", "cpu",
-               "--root", str(asked.root), "--data", data, *passed_on]
+    options = ["--data", read_recipe(asked.recipes[0]).get("data", Recipe.data), "--val-fraction", "0.1", "--device",
+               "cpu", "--save-minutes", str(asked.every), "--root", str(asked.root), *passed_on]
     asked.output.mkdir(parents=True)
     outputs = {recipe: asked.output / Path(recipe).stem for recipe in asked.recipes}
-    threads = max(1, torch.get_num_threads() // len(outputs))
-    runs = {recipe: start(recipe, output, threads, options) for recipe, output in outputs.items()}
+    threads, runs = str(max(1, torch.get_num_threads() // len(outputs))), {}
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    for recipe, output in outputs.items():
+        command = [sys.executable, "-m", "vit_from_scratch.train_command", *options, "--recipe", recipe]
+        with open(output.with_suffix(".txt"), "w", encoding="utf-8") as text:  # what it says
+            runs[recipe] = subprocess.Popen([*command, "--output", str(output)], env=environment, stdout=text,
+                                            stderr=subprocess.STDOUT)
     try:
         for _ in tqdm(range(round(60 * asked.minutes)), unit=" s", desc="training", file=sys.stdout):
             time.sleep(1)
             for output in outputs.values():
-                keep_snapshots(output)
+                keep_snapshot(output)
             if all(run.poll() is not None for run in runs.values()):
                 break
     except KeyboardInterrupt:
         print("stopping")
     for run in runs.values():
         run.terminate()
-    for recipe, run in runs.items():
-        run.wait()
-        keep_snapshots(outputs[recipe])
-        if not list(outputs[recipe].glob("at_*.pt")):
-            print(f"{recipe} left no checkpoint:\n{outputs[recipe].with_suffix('.txt').read_text(encoding='utf-8')}",
-                  file=sys.stderr)
-            return 1
-    val = load_pictures(data, Recipe(**read_recipe(asked.recipes[0]) | {"data": data}).vit_config(1).image_size,
-                        asked.val_fraction, root=asked.root)["val"]
+    snapshots = {}
+    for recipe, output in outputs.items():
+        runs[recipe].wait()
+        keep_snapshot(output)
+        snapshots[recipe] = sorted(output.glob("at_*.pt"))
+        if not snapshots[recipe]:
+            said = output.with_suffix(".txt").read_text(encoding="utf-8")
+            parser.exit(1, f"{recipe} left no checkpoint:\n{said}\n")
+    run = Recipe(**read_checkpoint(snapshots[asked.recipes[0]][0])["recipe"])
+    val = load_pictures(run.data, run.vit_config(1).image_size, run.val_fraction, root=asked.root)["val"]
     chosen = val.part(torch.randperm(len(val), generator=torch.Generator().manual_seed(0))[: asked.pictures])
-    lines = [line for recipe, output in outputs.items() for line in measure(recipe, output, chosen)]
+    lines = [line for recipe, found in snapshots.items() for line in measure(recipe, found, chosen)]
     with open(asked.output / "first_hour.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, lines[0])
         table.writeheader()
         table.writerows(lines)
-    for line in lines:
-        print(f"{line['recipe']:20s} {line['minutes']:6.1f} min {line['pictures_seen']:10,d} pictures seen  "
-              f"validation {line['val_accuracy']:.1%}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

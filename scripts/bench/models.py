@@ -1,8 +1,8 @@
 """Time our ViT against other people's at equal shapes, and against the time of its matrix products alone.
 
-Forward passes and training steps, eager and compiled, each with its peak memory; then how ours grows with image size,
-depth and batch. Everything is float32, random and without dropout. All contenders run in one process, in turn: every
-round runs each of them, in a new order. A table is printed, and the file of results written anew, once it is finished.
+Forward passes and training steps, eager and compiled, each with its peak memory: float32, random, without dropout. All
+contenders run in one process, in turn: every round runs each of them, in a new order. Each table is printed and written
+once it is finished. For how times grow: --contenders ours --shapes 32x32/4 --no-compile --change image_size=64.
 
 ms           median of all times; +-%: half of the middle half of them
 ours : it    a time over another: median of the rounds' ratios; below 1 ours is the quicker; both run the same way
@@ -11,22 +11,19 @@ GFLOP        a model's own multiplications and additions
 MB           the most that torch allocates beyond what there was before: activations and, for a step, gradients
 step         zero_grad, forward, cross-entropy, backward, AdamW (which is never compiled)
 compiled     by torch.compile; frozen: with the weights as constants, packed before
-^            exponent since the line before: 1 is as the tokens (image side), depth or batch, 2 as the square
 """
 
 import argparse
 import json
-import math
 import os
 import platform
 import random
 import re
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
@@ -55,7 +52,6 @@ class Shape(NamedTuple):
     config: ViTConfig
     batch: int
 
-
 SMALL = ViTConfig(image_size=32, patch_size=4, emb_dim=192, num_layers=6, num_heads=3, num_classes=10)
 TINY = ViTConfig(image_size=16, patch_size=4, emb_dim=64, num_layers=2, num_heads=2, num_classes=10)
 SHAPES = {"32x32/4": Shape(SMALL, 64), "ViT-Ti/16": Shape(CONFIGS["ViT-Ti/16"], 8),
@@ -64,9 +60,6 @@ PACKAGES = {"timm": "timm", "torchvision": "torchvision", "vit-pytorch": "vit-py
 FROZEN = "compiled, frozen"
 HOWS = {"eager": None, "compiled": {}, FROZEN: {"freezing": True}}  # options of torch.compile
 LIMIT = "matrix products alone"
-
-
-# ---- the contenders ----
 
 
 def new_model(contender: str, c: ViTConfig) -> nn.Module:
@@ -104,24 +97,8 @@ def build(contender: str, config: ViTConfig, device: str, how: str = "eager") ->
     return model
 
 
-def available(contenders: list[str]) -> list[str]:
-    """Those whose package is there; says which are not."""
-    found = []
-    for name in contenders:
-        try:
-            new_model(name, TINY)
-            found.append(name)
-        except ImportError as error:
-            print(f"{name} is left out: {error}; pip install -r scripts/bench/requirements.txt", file=sys.stderr)
-    return found
-
-
 def count_parameters(contenders: list[str], config: ViTConfig) -> dict[str, int]:
-    """How many numbers each learns.
-
-    Raises:
-        ValueError: one has over 1% more or fewer than ours.
-    """
+    """How many numbers each learns; a ValueError where one has over 1% more or fewer than ours."""
     counts = {name: sum(p.numel() for p in new_model(name, config).parameters()) for name in contenders}
     for name, count in counts.items():
         if abs(count / counts["ours"] - 1) > 0.01:
@@ -161,9 +138,6 @@ def training_step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
 MODES = {"forward": forward, "step": training_step}
 
 
-# ---- operations, and the limit: the matrix products alone ----
-
-
 class MatrixProducts(TorchDispatchMode):
     """Notes every matrix product that torch does, so that a call can do them all again, and nothing else."""
 
@@ -196,15 +170,6 @@ def matrix_products(contender: str, shape: Shape, mode: str, device: str) -> tup
     return products, counter.get_total_flops()
 
 
-@cache
-def operations_per_picture(contender: str, config: ViTConfig, mode: str) -> int:
-    """Multiplications and additions."""
-    return matrix_products(contender, Shape(config, 1), mode, "cpu")[1]
-
-
-# ---- the measuring ----
-
-
 def time_in_turn(title: str, calls: dict[str, Callable], rounds: int) -> dict[str, list[Measurement]]:
     """Each call's times, a measurement for every round; what can't be compiled is said and left out."""
     found, timers = {}, {}
@@ -229,30 +194,10 @@ def peak_megabytes(call: Callable, device: str) -> float | None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints a line whenever it starts
     with torch.profiler.profile(profile_memory=True) as profile:
         call()
-    with tempfile.TemporaryDirectory() as folder:
-        profile.export_chrome_trace(f"{folder}/trace.json")
-        events = json.loads(Path(folder, "trace.json").read_text(encoding="utf-8"))["traceEvents"]
-    number = {"cpu": 0, "cuda": 1}.get(device)  # the profiler's for its kind
-    changes = [event for event in events if event["name"] == "[memory]" and event["args"]["Device Type"] == number]
-    changes.sort(key=lambda event: event["ts"])
-    return max(accumulate(change["args"]["Bytes"] / 1e6 for change in changes), default=None)
-
-
-def measure(title: str, mode: str, jobs: dict, asked: argparse.Namespace,
-            others: dict[str, Callable]) -> tuple[dict[str, dict], dict[str, list[Measurement]]]:
-    """A row of numbers for every job, a (contender, how, shape), and the times of these and of other calls."""
-    models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how, shape) in jobs.items()}
-    calls = {row: MODES[mode](models[row], *make_batch(jobs[row][2], asked.device)) for row in jobs}
-    rows, times = {}, time_in_turn(title, calls | others, asked.rounds)
-    for row, found in times.items():
-        whole = Measurement.merge(found)[0]
-        rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr}
-        if row in jobs:
-            contender, how, (config, batch) = jobs[row]
-            models[row].zero_grad()
-            rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
-                          "operations": batch * operations_per_picture(contender, config, mode)}
-    return rows, times
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event for event in events if event.device_type().name.lower() == device]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(accumulate(change.nbytes() / 1e6 for change in changes), default=None)
 
 
 def over(one: list[Measurement], other: list[Measurement]) -> float:
@@ -260,95 +205,49 @@ def over(one: list[Measurement], other: list[Measurement]) -> float:
     return statistics.median(a.median / b.median for a, b in zip(one, other, strict=True))
 
 
-def compare(name: str, mode: str, asked: argparse.Namespace) -> dict[str, dict]:
-    """A row for every contender in every way, and for the limit."""
+def compare(title: str, shape: Shape, mode: str, contenders: list[str], asked: argparse.Namespace) -> dict[str, dict]:
+    """A row of numbers for every contender in every way, and for the limit."""
     torch.compiler.reset()  # it compiles one function only so often
-    jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how, SHAPES[name])
-            for how in (HOWS if asked.compile else ["eager"]) for contender in asked.contenders
+    jobs = {contender if how == "eager" else f"{contender}, {how}": (contender, how)
+            for how in (HOWS if asked.compile else ["eager"]) for contender in contenders
             if how != FROZEN or (contender == "ours" and mode == "forward")}  # its weights are packed beforehand
-    limit = matrix_products("ours", SHAPES[name], mode, asked.device)[0]
-    rows, times = measure(f"{name}, {mode}", mode, jobs, asked, {LIMIT: limit})
-    rows[LIMIT]["operations"] = rows["ours"]["operations"]
+    models = {row: build(contender, shape.config, asked.device, how) for row, (contender, how) in jobs.items()}
+    calls = {row: MODES[mode](model, *make_batch(shape, asked.device)) for row, model in models.items()}
+    counts = {name: matrix_products(name, shape, mode, asked.device)[1] for name in contenders}
+    calls[LIMIT] = matrix_products("ours", shape, mode, asked.device)[0]
+    times, rows = time_in_turn(f"{title}, {mode}", calls, asked.rounds), {}
+    for row, found in times.items():
+        whole = Measurement.merge(found)[0]
+        rows[row] = {"times": [one.median for one in found], "median": whole.median, "iqr": whole.iqr,
+                     "over_limit": over(found, times[LIMIT]), "operations": counts["ours"]}
+        if row in jobs:
+            contender, how = jobs[row]
+            models[row].zero_grad()
+            rows[row] |= {"contender": contender, "how": how, "peak_MB": peak_megabytes(calls[row], asked.device),
+                          "operations": counts[contender]}
     for row, found in rows.items():
-        found["over_limit"], contender = over(times[row], times[LIMIT]), found.get("contender")
+        contender = found.get("contender")
         if contender in PACKAGES and (ours := row.replace(contender, "ours", 1)) in rows:
             found["ours_over_it"] = over(times[ours], times[row])
         for how in HOWS if contender == "ours" else ():
             peers = [peer for peer in rows if rows[peer].get("contender") in PACKAGES and rows[peer]["how"] == how]
-            if peers:
-                fastest = min(peers, key=lambda peer: rows[peer]["median"])
+            for fastest in sorted(peers, key=lambda peer: rows[peer]["median"])[:1]:
                 found.setdefault("over_fastest", {})[fastest] = over(times[row], times[fastest])
     return rows
 
 
-def grow(base: ViTConfig, asked: argparse.Namespace) -> dict[str, list[dict]]:
-    """Ours alone, eager: a table for each thing that grows."""
-    side, depth = base.image_size[0], base.num_layers
-    series = {
-        "image side": {k * side: Shape(base.replace(image_size=k * side), 4) for k in (1, 2, 3, 4)},
-        "depth": {n: Shape(base.replace(num_layers=n), 16) for n in (depth // 2, depth, 2 * depth, 4 * depth)},
-        "batch": {n: Shape(base, n) for n in (1, 4, 16, 64)},
-    }
-    jobs = {shape: ("ours", "eager", shape) for shapes in series.values() for shape in shapes.values()}
-    rows = {mode: measure(f"growth, {mode}", mode, jobs, asked, {})[0] for mode in MODES}
-    tables = {what: [] for what in series}
-    for what, table in tables.items():
-        along = "tokens" if what == "image side" else what
-        for value, shape in series[what].items():
-            ahead, step = rows["forward"][shape], rows["step"][shape]
-            point = {what: value, "batch": shape.batch, "tokens": shape.config.num_patches + 1}
-            measured = {"GFLOP": ahead["operations"] / 1e9, "forward, ms": 1e3 * ahead["median"],
-                        "step, ms": 1e3 * step["median"], "step, MB": step["peak_MB"]}
-            for name, number in measured.items():
-                last, point[name], point["^ " + name] = table[-1] if table else {}, number, None
-                if number and last.get(name):
-                    point["^ " + name] = math.log(number / last[name]) / math.log(point[along] / last[along])
-            table.append(point)
-    return tables
-
-
-# ---- what is printed ----
-
-
-def print_table(lines: list[dict]) -> None:
-    """The first column to the left, the others to the right."""
-    table = [list(lines[0])]
-    for line in lines:
-        table.append(["" if v is None else f"{v:,.3f}" if isinstance(v, float) else str(v) for v in line.values()])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for first, *others in table:
-        cells = [f"{cell:>{width}s}" for cell, width in zip(others, widths[1:], strict=True)]
-        print("  ".join(["", f"{first:{widths[0]}s}", *cells]))
-    print(flush=True)
-
-
 def print_comparison(mode: str, rows: dict[str, dict]) -> None:
-    """One mode at one shape."""
-    print_table([{
-        mode: name, "ms": 1e3 * row["median"],
-        "+-%": 50 * row["iqr"] / row["median"], "ours : it": row.get("ours_over_it"), "it : limit": row["over_limit"],
-        "GFLOP": row["operations"] / 1e9, "GFLOP/s": row["operations"] / row["median"] / 1e9,
-        "MB": row.get("peak_MB"),
-    } for name, row in rows.items()])
+    """One mode at one shape; empty where there is no number."""
+    titles = ("ms", "+-%", "ours : it", "it : limit", "GFLOP", "GFLOP/s", "MB")
+    print(f"  {mode:24s}" + "".join(f"{title:>12s}" for title in titles))
+    for name, row in rows.items():
+        numbers = (1e3 * row["median"], 50 * row["iqr"] / row["median"], row.get("ours_over_it"), row["over_limit"],
+                   row["operations"] / 1e9, row["operations"] / row["median"] / 1e9, row.get("peak_MB"))
+        print(f"  {name:24s}" + "".join(" " * 12 if n is None else f"{n:12,.3f}" for n in numbers))
     for name, row in rows.items():
         for peer, ratio in row.get("over_fastest", {}).items():
             print(f"  {name}, over the fastest peer, {peer}: {ratio:.3f}")
     print(flush=True)
-
-
-def describe_machine(device: str, contenders: list[str]) -> dict[str, str]:
-    """What the times depend on."""
-    about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
-    named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
-                     f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in
-                              ("torch", *(PACKAGES[name] for name in contenders if name in PACKAGES))),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
 
 
 def ask(arguments: list[str] | None) -> argparse.Namespace:
@@ -360,39 +259,56 @@ def ask(arguments: list[str] | None) -> argparse.Namespace:
                         help=f"of {', '.join(PACKAGES)} (default: all); ours always takes part")
     parser.add_argument("--rounds", type=int, default=9, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="also compiled")
-    parser.add_argument("--growth", choices=[*SHAPES, "none"], default="32x32/4",
-                        help="the shape that grows with image size, depth and batch (default: %(default)s)")
+    parser.add_argument("--change", nargs="+", metavar="NAME=NUMBER", default=[],
+                        help="in every shape: its batch, or a field of its config, such as num_layers=12")
     parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default=best_device().type, help="(%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", default=ROOT / "build" / "bench" / "models.json",
                         help="the results (default: build/bench/models.json)")
     asked = parser.parse_args(arguments)
-    if asked.rounds < 1:
-        parser.error(f"--rounds is {asked.rounds}; it must be at least 1")
+    try:
+        changes = {name: int(number) for name, _, number in (change.partition("=") for change in asked.change)}
+        batch = changes.pop("batch", None)
+        asked.shapes = {name: Shape(config.replace(**changes), usual if batch is None else batch)
+                        for name, (config, usual) in SHAPES.items() if name in asked.shapes}
+    except (TypeError, ValueError) as error:
+        parser.error(f"--change {' '.join(asked.change)}: {error}")
+    if asked.rounds < 1 or min(shape.batch for shape in asked.shapes.values()) < 1:
+        parser.error("--rounds and a batch must be at least 1")
     return asked
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     asked = ask(arguments)
-    asked.contenders = available(["ours", *(name for name in PACKAGES if name in asked.contenders)])
-    results = {"machine": describe_machine(asked.device, asked.contenders), "rounds": asked.rounds, "shapes": {}}
-    print(*(f"{name}: {value}" for name, value in results["machine"].items()), f"rounds: {asked.rounds}\n", sep="\n")
+    names = []
+    for name in ["ours", *(name for name in PACKAGES if name in asked.contenders)]:
+        try:
+            new_model(name, TINY)
+            names.append(name)
+        except ImportError as error:
+            print(f"{name} is left out: {error}; pip install -r scripts/bench/requirements.txt", file=sys.stderr)
+    about_cpu = collect_env.get_cpu_info(collect_env.run) or ""
+    named = re.search(r"(?:Model name|Name): +(.+)", about_cpu)  # of Linux and Windows; a Mac gives the name alone
+    machine = {
+        "device": torch.cuda.get_device_name() if asked.device == "cuda" else asked.device,
+        "processor": f"{named[1] if named else about_cpu}, {torch.backends.cpu.get_cpu_capability()}, "
+                     f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used",
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", *filter(None, map(PACKAGES.get, names)))),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    results = {"machine": machine, "rounds": asked.rounds, "shapes": {}}
+    print(*(f"{key}: {value}" for key, value in machine.items()), f"rounds: {asked.rounds}\n", sep="\n")
     asked.json.parent.mkdir(parents=True, exist_ok=True)
-    for name in asked.shapes:
-        print(f"{name}, batch {SHAPES[name].batch}: {SHAPES[name].config}\n")
-        parameters = count_parameters(asked.contenders, SHAPES[name].config)
-        results["shapes"][name] = {"config": SHAPES[name].config.to_dict(), "batch": SHAPES[name].batch,
-                                   "parameters": parameters}
+    for name, shape in asked.shapes.items():
+        print(f"{name}, batch {shape.batch}: {shape.config}\n")
+        found = {"config": shape.config.to_dict(), "batch": shape.batch,
+                 "parameters": count_parameters(names, shape.config)}
+        results["shapes"][name] = found
         for mode in MODES:
-            results["shapes"][name][mode] = compare(name, mode, asked)
-            print_comparison(mode, results["shapes"][name][mode])
+            found[mode] = compare(name, shape, mode, names, asked)
+            print_comparison(mode, found[mode])
             asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if asked.growth != "none":
-        print(f"growth of ours, eager, from {asked.growth}\n")
-        results["growth"] = grow(SHAPES[asked.growth].config, asked)
-        for table in results["growth"].values():
-            print_table(table)
-        asked.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"{__doc__}\nwritten to {asked.json}")
 
 

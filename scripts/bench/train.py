@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 
 import torch
 from torch.utils.data import DataLoader
@@ -10,9 +9,10 @@ from torchvision.transforms import v2
 
 from vit_from_scratch.config import CONFIGS
 from vit_from_scratch.data import load_emoji, make_loaders
+from vit_from_scratch.emoji_vit import EMOJI_RECIPE
 from vit_from_scratch.evaluation import ShiftTTA, best_device, evaluate
 from vit_from_scratch.model import ViTModel
-from vit_from_scratch.training import TrainingConfig, augment, train
+from vit_from_scratch.training import augment, train
 
 
 def main() -> None:
@@ -20,14 +20,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default: 3)")
     parser.add_argument("--model", default="ViT-Mini/4", choices=CONFIGS, help="a named config for 32x32 pictures")
-    parser.add_argument("--epochs", type=int, default=TrainingConfig().epochs, help="(default: the lesson's)")
+    parser.add_argument("--epochs", type=int, default=EMOJI_RECIPE.epochs, help="(default: the lesson's)")
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.epochs < 1:
         parser.error("--seeds and --epochs must be at least 1")
     train_loader, val_loader = make_loaders(load_emoji("train"), load_emoji("val"), batch_size=64)
     tests = {split: DataLoader(load_emoji(split), batch_size=256) for split in ("val", "test_seen", "test_unseen")}
-    where = f"{best_device()} with {torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(f"{arguments.model}, {arguments.epochs} epochs, on {where}")
+    print(f"{arguments.model}, {arguments.epochs} epochs, on {best_device()} with {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}")
     print(f"{'':15s}{'one view':^39s}{'shift TTA':^39s}")
     print(f"{'seed':>6s} {'minutes':>8s}" + "".join(f"{split:>13s}" for split in [*tests, *tests]))
     cutmix = v2.RandomApply([v2.CutMix(num_classes=8)], p=0.5)  # as in the lesson
@@ -35,14 +35,12 @@ def main() -> None:
     for seed in range(arguments.seeds):
         torch.manual_seed(seed)
         model = ViTModel(CONFIGS[arguments.model])
-        recipe = TrainingConfig(epochs=arguments.epochs, seed=seed)
-        start = time.perf_counter()
-        train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
-        minutes = (time.perf_counter() - start) / 60
+        recipe = EMOJI_RECIPE.replace(epochs=arguments.epochs, seed=seed)
+        history = train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
         answers = [evaluate(view, loader) for view in (model, ShiftTTA(model)) for loader in tests.values()]
-        rows.append([minutes, *(100 * answer.accuracy for answer in answers)])
-        print(f"{seed:6d} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
-    minutes, *accuracies = (statistics.mean(column) for column in zip(*rows, strict=True))
+        rows.append([history.epochs[-1]["minutes"], *(100 * answer.accuracy for answer in answers)])
+        print(f"{seed:6d} {rows[-1][0]:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
+    minutes, *accuracies = map(statistics.mean, zip(*rows, strict=True))
     print(f"{'mean':>6s} {minutes:8.2f}" + "".join(f"{value:12.1f}%" for value in accuracies))
 
 

@@ -1,19 +1,20 @@
 """Notes which files of the repository a lesson opens: in its kernel, and in every Python that the lesson starts.
 
 `run_series.py` puts this folder on their PYTHONPATH, and Python imports a module of this name when it starts. Each file
-is a line in the file SERIES_RECORD: "r" or "w", the time of its last change, its path. What C++ or Rust opens on its
-own is not seen (such as `torch.save` to a path; `torch.load` is), but for what safetensors reads.
+is a line in SERIES_RECORD: "r" or "w", the time of its last change, its path. What C++ or Rust opens on its own is not
+seen (`torch.save` to a path; `torch.load` is), but for what safetensors reads.
 """
 
 import importlib.machinery
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from functools import lru_cache, wraps
 
 
 def watch(root: str, record: str) -> None:
-    """Note every file below `root` that is opened or moved there from now on, once for reading and once for writing."""
+    """Note every file below `root` that is opened or moved there from now on: once for reading, once for writing."""
     file = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     installed = os.path.realpath(sys.prefix) + os.sep
     ignored = installed if installed.startswith(root) else "\0"  # a virtual environment inside the repository
@@ -24,9 +25,8 @@ def watch(root: str, record: str) -> None:
             path = importlib.util.source_from_cache(path)
         folder, name = os.path.split(os.path.abspath(path))
         path = os.path.join(real(folder), name)
-        if (kind, path) in seen or not path.startswith(root) or path.startswith(ignored):
-            return
-        if kind == "r" and not os.path.isfile(path):
+        is_ours = path.startswith(root) and not path.startswith(ignored) and (kind == "w" or os.path.isfile(path))
+        if (kind, path) in seen or not is_ours:
             return
         seen.add((kind, path))
         changed = os.stat(path).st_mtime_ns if kind == "r" else 0
@@ -39,17 +39,15 @@ def watch(root: str, record: str) -> None:
             elif event == "os.rename":
                 note("w", os.fsdecode(values[1]))
         except (OSError, ValueError, NotImplementedError):  # no such path: whoever opens it will hear of it
-            return
+            pass
 
     sys.addaudithook(hook)
 
 
 def watch_safetensors() -> None:
     """Let `safetensors.safe_open` say what it opens: Rust tells Python nothing."""
-    try:
-        import safetensors
-    except ImportError:
-        return
+    import safetensors
+
     opened = safetensors.safe_open
 
     @wraps(opened)
@@ -71,5 +69,6 @@ def make_way() -> None:
 
 if "SERIES_RECORD" in os.environ:
     watch(os.environ["SERIES_ROOT"] + os.sep, os.environ["SERIES_RECORD"])
-    watch_safetensors()
+    with suppress(ImportError):
+        watch_safetensors()
     make_way()
