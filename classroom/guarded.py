@@ -140,7 +140,7 @@ def refuse(cell, reason: str) -> None:
 
 
 def judge_only_errors(cell) -> None:
-    """Refuse a test that never ran: nbgrader gives it marks, as it takes values for points, and stderr for an error."""
+    """Leave nbgrader only errors to judge: it marks what never ran, and takes values for points, stderr for errors."""
     if cell.execution_count is None:
         refuse(cell, "this was not run")
     cell.outputs = [output for output in cell.outputs if output.output_type != "execute_result"]

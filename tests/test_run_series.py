@@ -122,6 +122,8 @@ def test_what_has_run_does_not_run_again(has_run, capsys):
         "data/read.txt", *(f"vit_from_scratch/{name}.py" for name in ("__init__", "small", "large"))}  # fmt: skip
     assert has_run.copy("00_first").metadata.ran["written"] == ["build/model.txt"]
     assert has_run.copy("01_second").metadata.ran["read"].keys() == {"build/model.txt", "vit_from_scratch/__init__.py"}
+    page = (has_run.root / "build" / "index.html").read_text(encoding="utf-8")
+    assert all(text in page for text in ("A lesson of a test.", 'href="#00_first"', 'href="lessons/00_first.html"'))
     assert has_run.ran("--fresh") == "00 01"
 
 
