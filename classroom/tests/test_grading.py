@@ -177,7 +177,7 @@ def wild(tmp_path_factory) -> Path:
         "empty/01_patches.ipynb": "",
         "empty/02_position_and_cls.ipynb": "",
     })  # fmt: skip
-    return grade(folder, "--seconds", "8", "--gigabytes", "3")
+    return grade(folder, "--seconds", "8", "--gigabytes", "2")
 
 
 def grades(course: Path) -> dict[tuple[str, str], dict]:
@@ -281,7 +281,7 @@ def test_loops_exits_and_hogs_cost_only_their_own_marks(tasks, wild):
         for task in ("patchify", "embed", "counting", "kept"):
             points = {tasks[student, f"{task}-checks"], tasks[student, f"{task}-hidden"]}
             assert points == {0.0} if task in lost else 0.0 not in points, (student, task)
-    assert "NotGraded: this used more than 3 GB of memory" in feedback(wild, "looper")
+    assert "NotGraded: this used more than 2 GB of memory" in feedback(wild, "looper")
     assert "the kernel died" in feedback(wild, "looper")
     assert "could not be interrupted" in feedback(wild, "stubborn")
     assert len(feedback(wild, "stubborn")) < 3_000_000
@@ -349,7 +349,7 @@ def test_what_was_graded_is_not_graded_again(wild):
     before = grades(wild)["looper", "01_patches"]
     folder = wild.with_name("handed in")
     write_class(folder, {"late/01_patches.ipynb": "{}"})
-    grade(folder, "--seconds", "8", "--gigabytes", "3")
+    grade(folder, "--seconds", "8", "--gigabytes", "2")
     after = grades(wild)
     assert float(after["looper", "01_patches"]["points"]) == float(before["points"]) + 3
     assert after["late", "01_patches"]["note"].startswith("could not be graded")
