@@ -51,10 +51,12 @@ def _check_arguments(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int
         raise ValueError(f"top_k is {top_k!r}; expected a whole number, at least 1, or None")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}; expected more than 0, and at most 1, or None")
+    if not isinstance(tokens, torch.Tensor) or tokens.ndim != 2:
+        raise ValueError("tokens has to be a tensor (b, n): torch.tensor([tokenizer.encode(text)])")
     mask = attention_mask if attention_mask is not None else torch.ones_like(tokens, dtype=torch.bool)
-    if tokens.ndim != 2 or mask.shape != tokens.shape or mask.dtype != torch.bool:
-        raise ValueError("tokens and attention_mask have to be tensors (b, n), the mask of bool: "
-                         "use tokenizer.pad_batch(lists, side='left')")
+    if mask.shape != tokens.shape or mask.dtype != torch.bool:
+        raise ValueError(f"attention_mask is {mask.dtype} {tuple(mask.shape)}; expected bool (b, n), as of the tokens "
+                         f"{tuple(tokens.shape)}: use tokenizer.pad_batch(lists, side='left')")
     if hasattr(model, "check_length"):
         model.check_length(tokens.shape[1] + max_new_tokens)  # type: ignore[operator]
     if hasattr(model, "check_tokens"):
@@ -77,7 +79,7 @@ def generate(model: nn.Module, tokens: torch.Tensor, max_new_tokens: int, *,
         max_new_tokens: at most so many are added.
         attention_mask: bool (b, n), False at padding; None: there is none.
         temperature, top_k, top_p: as in `sample_token`.
-        stop_token: a row that has said it says nothing else; when all have, it's over.
+        stop_token: ends a row, which is then filled up with it; when all rows have ended, it's over.
         use_cache: False computes all earlier tokens anew for each new one: slower, and the same.
         seed: of the random numbers; None goes on with torch's own.
         **inputs: handed to every call of the model.

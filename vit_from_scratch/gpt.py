@@ -59,8 +59,7 @@ class KVCache:
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep those of n new tokens, each (b, h, n, d_head), and give those of all m so far, (b, h, m, d_head).
 
-        Raises:
-            ValueError: no room left, or another batch size than before.
+        A ValueError if there is no room left, or if b is another than before.
         """
         b, h, n, d_head = keys.shape
         if self.length + n > self.max_length:
@@ -189,10 +188,8 @@ class GPTModel(GPTParts):
 def next_token_loss(logits: torch.Tensor, targets: torch.Tensor, pad: int = 0) -> torch.Tensor:
     """Cross-entropy in nats, the mean over all tokens that are not padding; NaN if there are none (0 / 0).
 
-    Of logits (b, n, vocab_size), and targets (b, n), the tokens that come next; `pad` is the `Tokenizer`'s.
-
-    Raises:
-        ValueError: the shapes don't fit.
+    Of logits (b, n, vocab_size), and targets (b, n), the tokens that come next, or a ValueError is raised; `pad` is the
+    `Tokenizer`'s.
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(f"logits have shape {tuple(logits.shape)}, targets {tuple(targets.shape)}; expected (b, n, "

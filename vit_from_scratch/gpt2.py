@@ -12,7 +12,7 @@ import torch
 
 from .checkpoint import check_same
 from .gpt import GPTConfig, GPTModel
-from .pretrained import first_five, read_weights
+from .pretrained import build, read_weights
 
 _GPT2_NAMES = {  # theirs -> ours; the matrices of a block are transposed (GPT-2 calls them Conv1D)
     "wte": "token_embedding", "wpe": "position_embedding", "ln_f": "decoder.norm", "ln_1": "norm1", "ln_2": "norm2",
@@ -58,7 +58,7 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
     landmarks = ["token_embedding.weight", "position_embedding.weight", "decoder.blocks.0.feed_forward.layers.0.weight"]
     if not all(name in weights and weights[name].ndim == 2 and weights[name].is_floating_point() for name in landmarks):
         raise ValueError(f"no GPT-2: expected matrices of floats at wte.weight, wpe.weight and h.0.mlp.c_fc.weight; "
-                         f"it has {first_five(list(weights))}: it is another architecture, or quantized")
+                         f"it has {', '.join(list(weights)[:5])}: it is another architecture, or quantized")
     embedding, positions, hidden = (weights[name] for name in landmarks)
     vocab_size, emb_dim = embedding.shape
     head = weights.setdefault("out.weight", embedding)
@@ -75,13 +75,4 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
     )
     if config is not None:
         check_same("config", "the source (GPT-2)", found.to_dict(), config.to_dict())
-    model = GPTModel(found).to(embedding)
-    expected = model.state_dict()
-    odd = sorted(set(expected) ^ set(weights))
-    odd += [f"{name} {tuple(weights[name].shape)} (expected {tuple(expected[name].shape)})"
-            for name in expected if name in weights and weights[name].shape != expected[name].shape]
-    if odd:
-        raise ValueError(f"these are not the weights of a GPT-2, missing, unknown or misshapen under our names "
-                         f"({len(odd)}): {first_five(odd)}")
-    model.load_state_dict(weights)
-    return model.eval()
+    return build(GPTModel(found), weights)

@@ -48,12 +48,10 @@ class Scene:
             raise ValueError(f"{odd!r} is not among the {len(THINGS)} things: see THINGS")
         if type(self.count) is not int or not 1 <= self.count <= len(COUNTS):
             raise ValueError(f"count is {self.count!r}; expected a whole number, 1 to {len(COUNTS)}")
-        if self.relation not in (None, *RELATIONS):
-            raise ValueError(f"relation is {self.relation!r}; expected one of {', '.join(RELATIONS)}, or None")
-        if (self.relation is None) != (self.landmark is None):
-            raise ValueError(f"relation is {self.relation!r} and landmark {self.landmark!r}; expected both, or neither")
-        if self.thing == self.landmark:
-            raise ValueError(f"thing and landmark are both {self.thing!r}; expected two different ones")
+        related = self.relation in RELATIONS and self.landmark not in (None, self.thing)
+        if not related and (self.relation, self.landmark) != (None, None):
+            raise ValueError(f"relation is {self.relation!r} and landmark {self.landmark!r}; expected one of "
+                             f"{', '.join(RELATIONS)}, and a different thing, or None for both")
 
     @property
     def caption(self) -> str:
