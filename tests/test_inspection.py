@@ -14,13 +14,10 @@ from vit_from_scratch.inspection import (
     attention_maps,
     attention_rollout,
     explore_attention,
-    nearest_neighbours,
     occlusion,
     overlay,
     patch_distances,
-    patch_filters,
     plot_attention,
-    position_similarity,
 )
 from vit_from_scratch.model import ViTModel
 
@@ -151,34 +148,6 @@ def test_attention_distance_refuses_another_grid(refuses):
         attention_distance(uniform_maps(), (2, 2))
 
 
-def test_position_similarity_is_the_cosine_of_the_right_patches(wide):
-    similarity = position_similarity(wide)
-    assert similarity.shape == (2, 6, 2, 6)
-    positions = wide.embeddings.position_embedding.detach()[0]
-    expected = nn.functional.cosine_similarity(positions[1 + 1 * 6 + 2], positions[1 + 0 * 6 + 5], dim=0)
-    assert similarity[1, 2, 0, 5].item() == pytest.approx(expected.item(), abs=1e-6)
-    assert torch.allclose(torch.einsum("rcrc->rc", similarity), torch.ones(2, 6))
-
-
-def test_filters_are_principal_components():
-    model = ViTModel(WIDE.replace(emb_dim=64))
-    components, shares = patch_filters(model, count=24)
-    flat = components.flatten(1)
-    assert components.shape == (24, 3, 4, 2)
-    assert torch.allclose(flat @ flat.T, torch.eye(24), atol=1e-4)
-    assert (shares.diff() <= 1e-6).all() and shares.sum().item() == pytest.approx(1, abs=1e-4)
-    assert torch.equal(flat.abs().amax(dim=1), flat.amax(dim=1))  # the largest is positive
-    filters = model.embeddings.patch_embedding.projection.weight.detach().flatten(1)
-    along = ((filters - filters.mean(dim=0)) @ flat[0]).var(correction=0)
-    assert along / filters.var(dim=0, correction=0).sum() == pytest.approx(shares[0].item(), abs=1e-4)
-
-
-@pytest.mark.parametrize("count", [0, 17])
-def test_filters_refuse_a_count_out_of_range(wide, count, refuses):
-    with refuses(ValueError, "count", str(count), "1 to 16"):
-        patch_filters(wide, count)
-
-
 class Brightness(nn.Module):
     """Sure of class 1 where one known pixel is dark."""
 
@@ -234,23 +203,6 @@ def test_occlusion_refuses(wide, changes, kind, parts, refuses):
     arguments = {"image": torch.rand(3, 8, 12), "label": 0, "patch_size": (4, 2), "window": 1} | changes
     with refuses(kind, *parts):
         occlusion(wide, **arguments)
-
-
-def test_neighbours_are_by_angle_and_sorted():
-    gallery = torch.tensor([[0.0, 9.0], [1.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
-    similarities, places = nearest_neighbours(torch.tensor([[3.0, 0.3], [0.0, 0.1]]), gallery, k=3)
-    assert places[0].tolist() == [1, 2, 0] and places[1, 0] == 0
-    assert (similarities.diff(dim=1) <= 0).all() and similarities[1, 0].item() == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("queries", "gallery", "k", "part"),
-    [((2, 3), (4, 2), 1, "(2, 3)"), ((3,), (4, 3), 1, "(3,)"), ((2, 3), (4, 3), 5, "k is 5"),
-     ((2, 3), (4, 3), 0, "k is 0")],
-)
-def test_neighbours_refuse(queries, gallery, k, part, refuses):
-    with refuses(ValueError, part):
-        nearest_neighbours(torch.rand(queries), torch.rand(gallery), k)
 
 
 def test_the_grid_of_maps_has_a_panel_for_each(wide, images):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['attention_maps', 'overlay', 'plot_attention', 'attention_rollout', 'patch_distances', 'attention_distance',
-           'position_similarity', 'patch_filters', 'occlusion', 'nearest_neighbours', 'explore_attention']
+           'occlusion', 'explore_attention']
 
 # %% ../notebooks/07_looking_inside.ipynb #07-002
 import io
@@ -12,7 +12,6 @@ import io
 import matplotlib.pyplot as plt
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from .evaluation import eval_mode
 from .model import ViTModel
@@ -120,32 +119,6 @@ def attention_distance(maps: torch.Tensor, grid_size: tuple[int, int]) -> torch.
     between_patches = between_patches / between_patches.sum(dim=-1, keepdim=True)
     return (between_patches * patch_distances(grid_size).to(maps.device)).sum(dim=-1).mean(dim=(0, 3))
 
-# %% ../notebooks/07_looking_inside.ipynb #07-044
-def position_similarity(model: ViTModel) -> torch.Tensor:
-    """The cosine of each patch's position embedding with every other's: (rows, columns, rows, columns).
-
-    Dosovitskiy et al. 2020, figure 7 (centre). `[r, c]` is the map of the patch in row r, column c.
-    """
-    rows, columns = model.embeddings.patch_embedding.grid_size
-    positions = F.normalize(model.embeddings.position_embedding.detach()[0, 1:], dim=1)  # CLS left out
-    return (positions @ positions.T).reshape(rows, columns, rows, columns).cpu()
-
-# %% ../notebooks/07_looking_inside.ipynb #07-050
-def patch_filters(model: ViTModel, count: int = 28) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first principal components of the patch projection's filters (Dosovitskiy et al. 2020, figure 7, left).
-
-    Gives the components (count, c, ph, pw), each of length 1 with its largest value positive; and the share of the
-    filters' variance that each explains, (count,). A ValueError for more than a patch has values, or the model width.
-    """
-    weight = model.embeddings.patch_embedding.projection.weight.detach().cpu()  # (d, c, ph, pw)
-    filters = weight.flatten(1)
-    if not 1 <= count <= min(filters.shape):
-        raise ValueError(f"count is {count}; expected 1 to {min(filters.shape)} for filters {tuple(weight.shape)}")
-    _, sizes, components = torch.linalg.svd(filters - filters.mean(dim=0), full_matrices=False)
-    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))  # the sign is free: fix it
-    components = (components * largest.sign())[:count]
-    return components.reshape(count, *weight.shape[1:]), (sizes**2 / (sizes**2).sum())[:count]
-
 # %% ../notebooks/07_looking_inside.ipynb #07-057
 def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tuple[int, int], fill: float = 1.0,
               window: int = 1) -> torch.Tensor:
@@ -186,19 +159,6 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
         raise ValueError(f"label is {label}; expected a class from 0 to {logits.shape[1] - 1}")
     probabilities = logits.softmax(dim=-1)[:, label]
     return (probabilities[-1] - probabilities[:-1]).reshape(rows, columns)
-
-# %% ../notebooks/07_looking_inside.ipynb #07-074
-def nearest_neighbours(queries: torch.Tensor, gallery: torch.Tensor, k: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k rows of the gallery (N, d) that are most similar to each of the queries (Q, d), by cosine.
-
-    Gives their similarities and indices, each (Q, k), the most similar first; a ValueError for k beyond N.
-    """
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"queries and gallery have shapes {tuple(queries.shape)} and {tuple(gallery.shape)}; "
-                         "expected (Q, d) and (N, d)")
-    if not 1 <= k <= len(gallery):
-        raise ValueError(f"k is {k}; expected 1 to {len(gallery)}, the size of the gallery")
-    return (F.normalize(queries, dim=1) @ F.normalize(gallery, dim=1).T).topk(k, dim=1)
 
 # %% ../notebooks/07_looking_inside.ipynb #07-089
 def _side_by_side(image: torch.Tensor, weights: torch.Tensor, mark, title: str, map_title: str) -> bytes:
