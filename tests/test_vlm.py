@@ -286,6 +286,13 @@ def test_too_long_a_text_is_refused(model, images, refuses):
         caption_loss(model, images[:1], ["a" + " cat" * 12])
 
 
+def test_a_text_is_measured_before_the_tables_are_read(model, images, refuses, monkeypatch):
+    """A GPU that looks past a table's end stops for good, so no table may be asked."""
+    monkeypatch.setattr(model.gpt.position_embedding, "forward", lambda positions: pytest.fail("the table was read"))
+    with refuses(ValueError, "context_length 12"):
+        model(torch.full((1, 12), 5), images[:1])
+
+
 # --- writing ---
 
 

@@ -39,6 +39,7 @@ class ContrastiveModel(ImageTextModel):
         special = self.tokenizer
         lists = [[special.bos, *special.encode(text), special.eos] for text in texts]
         tokens = special.pad_batch(lists)[0].to(self.device)  # (N, n)
+        self.gpt.check_length(tokens.shape[1])
         x = self.gpt.decoder(self.gpt.embed(tokens, torch.arange(tokens.shape[1], device=self.device)))  # (N, n, d)
         return F.normalize(self.text_projection(x[tokens == special.eos]), dim=-1)  # each <eos> has seen a whole text
 

@@ -54,8 +54,7 @@ def normalize(images: torch.Tensor) -> torch.Tensor:
 def cut_sheet(path: str | os.PathLike, cell: int = 32) -> torch.Tensor:
     """A sprite sheet's cells, read row by row: uint8 (N, 3, cell, cell).
 
-    Raises:
-        FileNotFoundError, ValueError: as in `read_picture`; or the cells do not tile the sheet.
+    Errors are those of `read_picture`, and a ValueError if the cells do not tile the sheet.
     """
     sheet = v2.functional.pil_to_tensor(read_picture(path))  # (3, height, width)
     if sheet.shape[1] % cell or sheet.shape[2] % cell:
@@ -125,10 +124,7 @@ def make_loaders(*parts: Dataset, batch_size: int = 128, num_workers: int = 0) -
     """A loader for each dataset, giving batches (images, labels): float32 (b, 3, h, w) and int64 (b,).
 
     The first is for training and is shuffled anew every epoch; the others keep their order. `num_workers` processes
-    read ahead; with 0 of them this one reads.
-
-    Raises:
-        ValueError: a dataset is empty.
+    read ahead; with 0 of them this one reads. A ValueError if a dataset is empty.
     """
     sizes = [len(part) for part in parts]  # type: ignore[arg-type]
     if not all(sizes):
@@ -139,8 +135,7 @@ def make_loaders(*parts: Dataset, batch_size: int = 128, num_workers: int = 0) -
 def resize_and_normalize(image_size: int | tuple[int, int]) -> v2.Compose:
     """The transform from a PIL picture to float32 (3, h, w): the middle cut out in the right shape, then resized.
 
-    Raises:
-        ValueError: `image_size` is neither a side in pixels nor (height, width).
+    A ValueError if `image_size` is neither a side in pixels nor (height, width).
     """
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -170,8 +165,7 @@ def image_folder(path: str | os.PathLike, image_size: int | tuple[int, int] = 32
 def split_off(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> list[Subset]:
     """Split a dataset at random into [the rest, a `fraction` held out]; the same `seed` gives the same split.
 
-    Raises:
-        ValueError: one of the two would be empty.
+    A ValueError if one of the two would be empty.
     """
     size = len(dataset)  # type: ignore[arg-type]
     held_out = round(fraction * size)

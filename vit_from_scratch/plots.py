@@ -23,10 +23,8 @@ def show_pictures(images: torch.Tensor, titles: list[str] | None = None, columns
 
     Args:
         images: (N, c, h, w), uint8 or normalized floats, of 1 or 3 channels; N at least 1.
+        titles: as many as there are images; another number, or other images, raise a ValueError.
         columns, size: how many in a row, and the side of one in inches.
-
-    Raises:
-        ValueError: `images` has another shape, or `titles` another length.
     """
     if images.ndim != 4 or not len(images) or (titles is not None and len(titles) != len(images)):
         raise ValueError(f"images has shape {tuple(images.shape)}; expected (N, c, h, w) with N at least 1"

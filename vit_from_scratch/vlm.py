@@ -160,6 +160,7 @@ def _read_prefix(model, tokens: torch.Tensor, image_tokens: torch.Tensor, caches
     """
     k, t, past = image_tokens.shape[1], tokens.shape[1], caches[0].length if caches else 0
     begin = max(1, past - (k - 1))  # the whole picture is number 0, in the place of <bos>
+    model.gpt.check_length(begin + t)  # here, because past a table's end a GPU fails for good
     x, mask = model.gpt.embed(tokens, torch.arange(begin, begin + t, device=tokens.device)), None
     if not past:
         x, mask = torch.cat([image_tokens, x], dim=1), prefix_mask(k, t, x.device)  # (b, k + t, d)
@@ -174,6 +175,7 @@ def _read_across(model, tokens: torch.Tensor, image_tokens: torch.Tensor, caches
     """The same by cross-attention: a <bos> stands before the text, and every block looks at the picture first."""
     past = caches[0].length if caches else 0
     tokens = tokens if past else F.pad(tokens, (1, 0), value=model.tokenizer.bos)
+    model.gpt.check_length(past + tokens.shape[1])
     x = model.gpt.embed(tokens, torch.arange(past, past + tokens.shape[1], device=tokens.device))
     for i, (look, block) in enumerate(zip(model.cross_attentions, model.gpt.decoder.blocks, strict=True)):
         if maps is not None:
