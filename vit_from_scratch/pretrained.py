@@ -229,7 +229,8 @@ def from_torchvision(source, config: ViTConfig | None = None, *, head: bool = Tr
     """A `ViTModel` with the weights of torchvision's `VisionTransformer`, in eval mode.
 
     Args:
-        source: the model, its state dict, or a file of it (.pth, .safetensors).
+        source: the model, its state dict, or a file of it (.pth, .safetensors); for the weights that torchvision has
+            trained, `ViT_B_16_Weights.IMAGENET1K_V1.get_state_dict()`.
         config: what it must be, checked; None reads it off the weights.
         head: False leaves the classifier out: `num_classes` is 0.
         **known: num_heads, norm_eps or image_size, where weights can't tell (see `infer_config`).
