@@ -59,9 +59,8 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """The contents of a checkpoint, on the CPU: a dict with "kind", "config", "model" and what else was saved.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint, is cut short, or is of another version of this package.
+    A FileNotFoundError if there is no such file; a ValueError if it is no checkpoint, is cut short, or is of another
+    version of this package.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: data, never code
