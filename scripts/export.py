@@ -83,8 +83,8 @@ def render(notebook: Path) -> dict[str, str]:
         for name, purpose in purposes.items():
             docstring = f'"""{purpose}\n\n{package_map()}"""' if name == "__init__" else f'"""{purpose}"""'
             code = (package / f"{name}.py").read_text(encoding="utf-8")
-            code = code[code.index(header) :].rstrip().replace("\n\n# %% auto #0\n", "\n", 1)  # of nbdev's own use
-            modules[f"{name}.py"] = f"{docstring}\n\n{code}\n"
+            code = code[code.index(header) :].replace("\n\n# %% auto #0\n", "\n", 1)  # by which nbdev finds `__all__`
+            modules[f"{name}.py"] = f"{docstring}\n\n{code.rstrip()}\n"
     if "__init__.py" in modules:  # what editors and type checkers read: its names, imported from their homes
         homes = value_of("_HOMES", modules["__init__.py"])
         imports = [f"from .{home} import {name} as {name}\n" for name, home in homes.items()]

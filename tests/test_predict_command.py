@@ -78,7 +78,8 @@ def test_the_other_pictures_are_named_where_one_cannot_be_read(file, picture, tm
     (["--checkpoint", "gpt.pt"], "no ViTModel but a GPTModel"),
     (["--checkpoint", "headless.pt"], "the model has no classes"),
     (["--checkpoint", "vit.pt", "--top", "0"], "--top is below 1"),
-    (["--checkpoint", "vit.pt", "--device", "abacus"], "abacus"),
+    (["--checkpoint", "vit.pt", "--device", "abacus"], "no device abacus here"),
+    (["--checkpoint", "vit.pt", "--device", "meta"], "no device meta here"),
 ])  # fmt: skip
 def test_a_mistake_ends_with_one_line_and_code_2(words, message, file, model, picture, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

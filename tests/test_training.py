@@ -530,7 +530,9 @@ def test_it_is_saved_on_the_way(tmp_path):
         file = tmp_path / f"{minutes}.pt"
         with pytest.raises(Crash):
             counter(GPTModel(COUNTER), loss_of=at_step(17, crash), checkpoint=file, save_minutes=minutes).fit()
-        assert len(read_checkpoint(file)["history"]["losses"]) == expected
+        state = read_checkpoint(file)
+        assert len(state["history"]["losses"]) == expected
+        assert (state["minutes"] > state["history"]["epochs"][-1]["minutes"]) == (expected == 17)
 
 
 def test_saving_changes_nothing(tmp_path):

@@ -599,7 +599,8 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
         (["--image", files["rgb.png"], "--checkpoint", tmp_path / "nowhere.pt"], "nowhere.pt: check the path, or make"),
         (["--image", files["rgb.png"], "--checkpoint", files["rgb.png"]], "no checkpoint"),
         (["--image", files["rgb.png"], "--checkpoint", trained, "--temperature", -1], "temperature"),
-        (["--image", files["rgb.png"], "--checkpoint", trained, "--device", "abacus"], "abacus"),
+        (["--image", files["rgb.png"], "--checkpoint", trained, "--device", "abacus"], "no device abacus here"),
+        (["--image", files["rgb.png"], "--checkpoint", trained, "--device", "meta"], "no device meta here"),
     ]:
         exit_code, out, err = shell(capsys, *arguments)
         assert exit_code == 2 and out == "" and part in err and len(err.splitlines()) == 1, err

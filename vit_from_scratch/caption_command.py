@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .captioner import CAPTIONER_CHECKPOINT
 from .checkpoint import load_checkpoint
-from .evaluation import best_device
+from .evaluation import usable_device
 from .vlm import VisionLanguageModel, caption
 
 
@@ -31,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise FileNotFoundError(f"no checkpoint at {options.checkpoint}: check the path, or make lesson 10's with "
                                     'python -c "from vit_from_scratch.captioner import captioner; captioner()"')
         model = load_checkpoint(options.checkpoint, model_class=VisionLanguageModel)
-        model.to(options.device or best_device())
+        model.to(usable_device(options.device))
         texts = caption(model, options.image, max_new_tokens=options.max_new_tokens,
                         temperature=options.temperature, seed=options.seed)
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch without CUDA
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (OSError, ValueError, RuntimeError) as error:  # the last: too little memory
+        parser.exit(2, f"{parser.prog}: {str(error).splitlines()[0]}\n")
     if hasattr(sys.stdout, "reconfigure"):  # a console that lacks a sign shows its number
         sys.stdout.reconfigure(errors="backslashreplace")
     for path, text in zip(options.image, texts, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +18,6 @@ from .config import Config
 
 FORMAT = 1  # of the files; another number is refused
 MODELS = {"ViTModel": "model", "GPTModel": "gpt", "VisionLanguageModel": "vlm", "ContrastiveModel": "contrastive"}
-_Model = TypeVar("_Model", bound=nn.Module)  # in a signature: one kind of model
 
 
 @contextmanager
@@ -44,9 +43,8 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
 
     Args:
         weights: what to write in place of `model.state_dict()`.
-        **more: what else to keep: numbers, strings, tensors, and lists and dicts of them. By custom `classes`, the
-            names of the classes in the order of the logits (by default `model.classes`, if it has them); `recipe`, the
-            fields of a `TrainingConfig`; and `history`.
+        **more: what else to keep: numbers, strings, tensors, and lists and dicts of them. The package keeps `classes`,
+            their names in the order of the logits (default: `model.classes`), `recipe` and `history`.
     """
     config = getattr(model, "config", None)
     state = {"format": FORMAT, "kind": kind_of(model), "model": weights or model.state_dict(),
@@ -59,9 +57,8 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
 def read_checkpoint(path: str | os.PathLike) -> dict:
     """The contents of a checkpoint, on the CPU: a dict with "kind", "config", "model" and what else was saved.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a checkpoint, is cut short, or is of another version of this package.
+    A FileNotFoundError if there is no such file; a ValueError if it is no checkpoint, is cut short, or is of another
+    version of this package.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: data, never code
@@ -123,7 +120,7 @@ def state_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def load_or_train(path: str | os.PathLike, train: Callable[[str | os.PathLike], object], notice: str,
-                  model_class: type[_Model], config: Config | None = None) -> _Model:
+                  model_class: type[nn.Module], config: Config | None = None) -> Any:
     """`load_checkpoint`; where there is no file yet, print the notice and let `train(path)` write it first."""
     if not Path(path).exists():
         print(f"no {Path(path).name} yet: {notice}")

@@ -46,7 +46,7 @@ def check_encoder(config) -> None:
 # %% ../notebooks/05_classifier.ipynb #05-009
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig(Config):
-    """All that it takes to build a `ViTModel`; checked when it is made, and then never changed.
+    """All that it takes to build a `ViTModel`; checked when it is made (TypeError, ValueError), then never changed.
 
     Args:
         image_size: side in pixels, or (height, width).
@@ -61,9 +61,6 @@ class ViTConfig(Config):
         num_classes: number of logits; 0 leaves the classifier out.
         norm_eps: added to the variance in LayerNorm.
         layer_scale: initial value of LayerScale; None leaves it out.
-
-    Raises:
-        TypeError, ValueError: a field of another type, out of range, or fields that do not fit each other.
     """
 
     image_size: Size

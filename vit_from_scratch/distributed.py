@@ -16,12 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed import init_device_mesh
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint import state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -30,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import atomic_write, read_checkpoint, save_checkpoint
 from .data import normalize
-from .evaluation import best_device, eval_mode
+from .evaluation import best_device, eval_mode, usable_device
 from .model import ViTModel
 from .training import History, Trainer, seed_of
 
@@ -77,13 +72,7 @@ def start_communication(device: str | None = None) -> Iterator[Communicator]:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     if by_torchrun and device is None and name == "mps":
         name = "cpu"  # there is only one of them, and gloo can't add up on it
-    try:
-        if torch.device(name).type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("expected cpu, cuda or mps")
-        chosen = torch.zeros(1, device=name).device
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"no device {name} here ({str(error).splitlines()[0]}): use another --device, or start fewer "
-                         "processes") from None
+    chosen = usable_device(name)
     if not by_torchrun:
         yield Communicator(0, 1, chosen)
         return
@@ -139,7 +128,6 @@ class SharedTraining(Trainer):
         called: the model, as `wrap_model` gives it.
         accumulate: parts in which a batch is computed, one after the other, to save memory.
         parts: pictures by name, on the device.
-        *arguments, progress, **options: as in `Trainer`.
     """
 
     def __init__(self, group: Communicator, called: nn.Module, accumulate: int, parts: dict[str, Pictures], *arguments,
@@ -167,16 +155,17 @@ class SharedTraining(Trainer):
 
     def state(self) -> dict:
         """As in `ResumableLoop`; the tensors whole and on the CPU, also of a model that is shared out."""
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights, optimizers = get_state_dict(self.model, self.optimizers, options=options)
+        options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights, optimizers = state_dict.get_state_dict(self.model, self.optimizers, options=options)
         return super().state() | {"weights": weights, "optimizers": optimizers}
 
     def set_state(self, weights: dict, optimizers=None) -> None:
         """The way back; without optimizers only the weights."""
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=isinstance(self.model, FSDPModule))
-        set_model_state_dict(self.model, weights, options=options)
+        sharded = isinstance(self.model, FSDPModule)
+        options = state_dict.StateDictOptions(full_state_dict=True, broadcast_from_rank0=sharded)
+        state_dict.set_model_state_dict(self.model, weights, options=options)
         if optimizers is not None:
-            set_optimizer_state_dict(self.model, self.optimizers, optimizers, options=options)
+            state_dict.set_optimizer_state_dict(self.model, self.optimizers, optimizers, options=options)
 
     def measure(self, name: str) -> tuple[float, float]:
         """Mean cross-entropy in nats, and accuracy, on a part of the data; the processes share the work."""

@@ -73,7 +73,6 @@ class ConfiguredModel(nn.Module):
 
         return load_checkpoint(path, model_class=cls)
 
-
 # %% ../notebooks/05_classifier.ipynb #05-020
 def init_linear(module: nn.Module) -> None:
     """If it is a linear layer, start its matrix by Glorot and Bengio's uniform rule (2010), and its biases at 0."""
@@ -108,8 +107,7 @@ class ViTModel(ConfiguredModel):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) -> logits (b, num_classes), or the CLS features (b, d) where num_classes is 0.
 
-        Raises:
-            TypeError, ValueError: images that are no floats, or of another size or channel count than the config's.
+        A TypeError or ValueError if the images are no floats, or of another size or channel count than the config's.
         """
         cls_token_output = cls_output(self.encoder, self.embeddings(images))  # (b, d)
         return self.classifier(cls_token_output)

@@ -52,10 +52,8 @@ def check_images(images: torch.Tensor, num_channels: int | None = None,
 def patchify(images: torch.Tensor, patch_size: Size) -> torch.Tensor:
     """Cut images into equal patches, read row by row: (b, c, h, w) -> (b, n, c * ph * pw), n = (h / ph) * (w / pw).
 
-    Each patch is flattened as (channel, row, column).
-
-    Raises:
-        TypeError, ValueError: images that are no batch of floats, or that whole patches do not tile.
+    Each patch is flattened as (channel, row, column). A TypeError or ValueError if the images are no batch of floats,
+    or whole patches do not tile them.
     """
     check_images(images)
     ph, pw = to_pair(patch_size, "patch_size")
@@ -66,11 +64,7 @@ def patchify(images: torch.Tensor, patch_size: Size) -> torch.Tensor:
 
 # %% ../notebooks/01_patches.ipynb #01-031
 def unpatchify(patches: torch.Tensor, patch_size: Size, image_size: Size) -> torch.Tensor:
-    """Put patches back together, the inverse of `patchify`: (b, n, c * ph * pw) -> (b, c, h, w).
-
-    Raises:
-        ValueError: the patches do not tile such an image.
-    """
+    """The inverse of `patchify`: (b, n, c * ph * pw) -> (b, c, h, w); a ValueError if they tile no such image."""
     (ph, pw), (h, w) = to_pair(patch_size, "patch_size"), to_pair(image_size, "image_size")
     check_divisible((h, w), (ph, pw))
     rows, columns = h // ph, w // pw

@@ -68,9 +68,8 @@ def load_pictures(data: str, image_size: Size, val_fraction: float = 0.1, *, roo
         val_fraction: share of the training pictures that becomes "val" where the data has none, the same every time.
         root: where CIFAR-10 is kept; lesson 00's `cifar10` can fetch it.
 
-    Raises:
-        FileNotFoundError: no such data.
-        ValueError: a file is not a picture, there is only one class, or the parts of a folder have different classes.
+    A FileNotFoundError if there are no such data; a ValueError if a file is not a picture, there is only one class, or
+    the parts of a folder have different classes.
     """
     if data == "emoji":
         emoji = {name: load_emoji(name) for name in SPLITS}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .checkpoint import load_checkpoint
 from .data import read_picture, resize_and_normalize
-from .evaluation import best_device, eval_mode
+from .evaluation import eval_mode, usable_device
 from .model import ViTModel
 
 
@@ -35,23 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vit-predict", description="Say what a trained ViT takes pictures for.")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a picture file")
     parser.add_argument("--checkpoint", required=True, metavar="FILE",
-                        help="a trained model, such as build/checkpoints/vit_emoji.pt")
+                        help="a trained model: lesson 06's, or best.pt in the folder of a vit-train run")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="so many classes for each (default: 3)")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
     options = parser.parse_args(arguments)
     try:
-        model = load_checkpoint(options.checkpoint, model_class=ViTModel).to(options.device or best_device())
+        model = load_checkpoint(options.checkpoint, model_class=ViTModel).to(usable_device(options.device))
         if not model.config.num_classes or options.top < 1:
             raise ValueError("the model has no classes, or --top is below 1: there is nothing to say")
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch without CUDA
+    except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     failed = 0
     for path in options.pictures:
         try:
             found = list(predict(model, path).items())[: options.top]
             print(f"{path}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in found))
-        except (OSError, ValueError) as error:
-            print(f"{parser.prog}: {error}", file=sys.stderr)
+        except (OSError, ValueError, RuntimeError) as error:  # the last: too little memory
+            print(f"{parser.prog}: {str(error).splitlines()[0]}", file=sys.stderr)
             failed += 1
     return 2 if failed else 0
 

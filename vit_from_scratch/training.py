@@ -94,7 +94,6 @@ class Muon(torch.optim.Optimizer):
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.sub_(update, alpha=group["lr"] * 0.2 * max(weight.shape) ** 0.5)
 
-
 # %% ../notebooks/06_training.ipynb #06-018
 def learning_rate_at(step: float, warmup_steps: float, total_steps: float) -> float:
     """The schedule, a factor from 0 to 1: a line up, then half a cosine down (Loshchilov and Hutter 2017)."""
@@ -171,7 +170,6 @@ class TrainingStep:
     Args:
         model: trained in place; moved to the device.
         batches: of an epoch; has a length, as a `DataLoader` has.
-        config: the recipe.
         loss_of: (model, batch) -> the batch's mean loss, a scalar.
         prepare: batch -> batch, such as augmented and on the device, before the model sees it; None: as it is.
         device: where to; None for `best_device()`.
@@ -247,7 +245,6 @@ class TrainingLoop(TrainingStep):
     """Epochs of steps, and validation after each; torch's random numbers are seeded, not those of `random` and NumPy.
 
     Args:
-        *arguments, **options: as in `TrainingStep`.
         validate: () -> numbers by name, noted after every epoch; None: nothing is.
         progress: show a bar.
     """
@@ -288,6 +285,7 @@ class TrainingLoop(TrainingStep):
         """Note a step's loss, if it and the gradient are finite."""
         self.check_finite(*values.tolist())
         self.history.losses.append(values[0].item())
+        self.minutes = (time.perf_counter() - self.started) / 60
         self.bar.update()
 
     def check_finite(self, *values: float) -> None:
@@ -306,7 +304,6 @@ class ResumableLoop(TrainingLoop):
     """A `TrainingLoop` that keeps its state in a file, and goes on from it; a ValueError if that is of another run.
 
     Args:
-        *arguments, **options: as in `TrainingLoop`.
         checkpoint: the file, written after every epoch; if it is there already, the run goes on from it. None: no file.
         data: what the batches are made of, such as counts and names of classes; a run goes on only with the same.
     """
@@ -388,9 +385,7 @@ def noted_signals() -> Iterator[list[int]]:
 class Trainer(ResumableLoop):
     """The whole loop: it can be stopped after any step, saves on the way, and lets the device run ahead.
 
-    Args:
-        *arguments, **options: as in `ResumableLoop`.
-        save_minutes: how often to save within an epoch.
+    It saves after every epoch, and within one every `save_minutes`.
     """
 
     def __init__(self, *arguments, save_minutes: float = 5.0, **options):

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="default: 60")
     parser.add_argument("--every", type=float, default=5.0, help="minutes between two checkpoints (default: 5)")
     parser.add_argument("--pictures", type=int, default=2000, help="validation pictures, at most (default: 2000)")
-    parser.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: .cache)")
+    parser.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "first_hour", help="default: build/first_hour")
     asked, passed_on = parser.parse_known_args()
     if asked.output.exists():
