@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 # How long idle OpenMP threads spin before they sleep, here and in run_series.py's kernels. make bench-threads compares.
-export GOMP_SPINCOUNT ?= 10000
+export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: help install run check test hooks lab exercises grade export save bench bench-train bench-captioner bench-threads clean
 

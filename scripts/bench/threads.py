@@ -21,8 +21,8 @@ from vit_from_scratch.captioner import CAPTIONER_RECIPE, fit_captioner, new_capt
 from vit_from_scratch.config import CONFIGS
 from vit_from_scratch.model import ViTModel
 
-SETTINGS = ["", "OMP_WAIT_POLICY=PASSIVE", "GOMP_SPINCOUNT=100", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=10000",
-            "GOMP_SPINCOUNT=100000", "OMP_NUM_THREADS=1"]  # fmt: skip
+SETTINGS = ["", "OMP_WAIT_POLICY=PASSIVE", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=3000", "GOMP_SPINCOUNT=10000",
+            "OMP_NUM_THREADS=1"]  # fmt: skip
 PICTURES = 64  # in a step
 
 
