@@ -27,7 +27,12 @@ from vit_from_scratch.recipe import Recipe
 from vit_from_scratch.training import Interrupted
 
 ALONE = Communicator(0, 1, torch.device("cpu"))
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks, which Windows can't")
+
+
+def forks(test: Callable) -> Callable:
+    """Marks a test that starts processes, by a fork."""
+    can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks, which Windows can't")
+    return pytest.mark.slow(can_fork(test))
 
 
 @pytest.fixture

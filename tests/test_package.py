@@ -63,6 +63,7 @@ def test_the_docstring_is_the_map_of_the_modules():
         assert len(purpose) <= 100 and "Written by" not in purpose
 
 
+@pytest.mark.slow
 def test_an_import_loads_no_more_than_it_needs():
     code = """
 import sys

@@ -607,11 +607,11 @@ def test_the_shell_refuses_in_one_line(capsys, trained, files, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_module_runs_as_a_program(trained, files):
+def test_the_module_runs_as_a_program(capsys, trained, files):
     command = [sys.executable, "-m", "vit_from_scratch.caption_command"]
     options = ["--image", str(files["rgb.png"]), "--checkpoint", str(trained), "--max-new-tokens", "5"]
     run = subprocess.run([*command, *options], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout == caption(build(), files["rgb.png"], max_new_tokens=5) + "\n"
-    help_text = subprocess.run([*command, "--help"], capture_output=True, text=True).stdout
-    assert "--image" in help_text and "--checkpoint" in help_text
+    exit_code, help_text, _ = shell(capsys, "--help")
+    assert exit_code == 0 and "--image" in help_text and "--checkpoint" in help_text
