@@ -61,7 +61,7 @@ def embed(images, weight, bias, patch_size):
 
 
 HOOK = "import sys\ndef embed(images, weight, bias, patch_size):\n    sys.displayhook(2.0)"
-LIMITS = ["--seconds", "6", "--gigabytes", "2"]
+LIMITS = ["--seconds", "8", "--gigabytes", "2"]
 SKIPPED = "def share_kept(images, patch):\n    return 1.0\nkept, (figure, ax) = {}, plt.subplots()"
 
 
