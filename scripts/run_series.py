@@ -221,7 +221,8 @@ def main() -> int:
                         "what an editor has left there, such as its version of Python")
     arguments = parser.parse_args()
     chosen = [path for path in lessons() if not arguments.lessons or path.stem.startswith(tuple(arguments.lessons))]
-    unknown = [name for name in arguments.lessons if not any(path.stem.startswith(name) for path in chosen)]
+    unknown = [name or "''" for name in arguments.lessons
+               if not name or not any(path.stem.startswith(name) for path in chosen)]
     if unknown or not chosen:
         parser.error(f"no lesson fits {' '.join(unknown)}; there are {', '.join(path.stem for path in lessons())}")
     if arguments.clean:

@@ -55,6 +55,7 @@ def test_a_new_captioner_joins_what_was_trained(small):
     assert torch.equal(positions[0], positions[1]) and not torch.equal(positions[0], positions[2])
 
 
+@pytest.mark.slow
 def test_it_learns_from_scenes_that_are_not_held_out(drawn):
     model = new_captioner()
     history = fit_captioner(model, SHORT.replace(epochs=6), batch_size=16, steps=10, progress=False, device="cpu")
@@ -63,6 +64,7 @@ def test_it_learns_from_scenes_that_are_not_held_out(drawn):
     assert len(history.losses) == 60 and history.column("train_loss")[-1] < 0.8 * history.losses[0]
 
 
+@pytest.mark.slow
 def test_other_batches_do_not_go_on_with_a_run(tmp_path, refuses):
     options = {"progress": False, "device": "cpu", "checkpoint": tmp_path / "captioner.pt"}
     fit_captioner(new_captioner(), SHORT, batch_size=2, steps=1, **options)
@@ -72,6 +74,7 @@ def test_other_batches_do_not_go_on_with_a_run(tmp_path, refuses):
         fit_captioner(new_captioner(), SHORT, batch_size=2, steps=2, **options)
 
 
+@pytest.mark.slow
 def test_train_captioner_depends_on_its_seed_alone(tmp_path):
     losses = []
     for seed in (0, 0, 1):
@@ -80,6 +83,7 @@ def test_train_captioner_depends_on_its_seed_alone(tmp_path):
     assert len(losses[0]) == 4 and losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_train_captioner_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     model, expected = train_captioner(tmp_path / "whole.pt", steps=3)
     calls, real_loss = itertools.count(1), written.caption_loss

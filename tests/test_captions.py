@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from vit_from_scratch.captions import (
     CELL,
@@ -13,6 +14,7 @@ from vit_from_scratch.captions import (
     UNSEEN_ARTIST,
     CaptionFolder,
     ScenePainter,
+    collate_captions,
     fit_picture,
     layout_scene,
     read_captions,
@@ -229,6 +231,39 @@ def test_a_caption_may_hold_signs_that_break_lines_elsewhere(tmp_path):
     path = tmp_path / "captions.txt"
     path.write_bytes('image,caption\n0.png,"two\nlines"\n1.png,a\u2028b\n'.encode())
     assert read_captions(path) == {"0.png": ["two\nlines"], "1.png": ["a\u2028b"]}
+
+
+@pytest.mark.parametrize("null", ["null", "3", '["a dog"]'])
+def test_a_caption_that_is_no_text_is_refused(tmp_path, refuses, null):
+    path = tmp_path / "coco.json"
+    path.write_text('{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "caption": "x"}, '
+                    f'{{"image_id": 1, "caption": {null}}}]}}', encoding="utf-8")
+    with refuses(ValueError, str(path), "annotation 2"):
+        read_captions(path)
+
+
+def test_two_stray_quotation_marks_swallow_no_lines(tmp_path, refuses):
+    path = tmp_path / "captions.txt"
+    lines = [f"{i}.jpg,a dog" for i in range(900)]
+    lines[3], lines[890] = '3.jpg,"a dog', '890.jpg,a dog"'
+    path.write_text("\n".join(["image,caption", *lines]), encoding="utf-8")
+    with refuses(ValueError, str(path), "opens in line 5 and closes in line 892"):
+        read_captions(path)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
+def test_captions_do_not_leave_their_folder(tmp_path, refuses, name):
+    path = tmp_path / "captions.txt"
+    path.write_text(f"image,caption\n{name},a dog\n", encoding="utf-8")
+    with refuses(ValueError, name, "within the folder"):
+        read_captions(path)
+
+
+def test_a_loader_gives_batches_of_captions(folder):
+    (folder / "captions.txt").write_text(TABLE, encoding="utf-8")
+    dataset = CaptionFolder(folder, image_size=8)
+    ((images, texts),) = DataLoader(dataset, batch_size=2, collate_fn=collate_captions)
+    assert images.shape == (2, 3, 8, 8) and texts == dataset.captions
 
 
 def test_an_open_quotation_mark_is_refused(tmp_path, refuses):

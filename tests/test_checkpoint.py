@@ -1,10 +1,12 @@
 """Checkpoints: files that are whole or absent, say what is in them, and are data, never code."""
 
+import argparse
 import json
 import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import same
@@ -306,19 +308,76 @@ class Trap:
 
 
 def test_a_checkpoint_is_data_never_code(model, tmp_path, refuses):
-    save_checkpoint(tmp_path / "trap.pt", model, more=Trap(tmp_path / "sprung"))
-    with refuses(ValueError, str(tmp_path / "trap.pt"), "no checkpoint"):
+    save_checkpoint(tmp_path / "vit.pt", model)
+    state = torch.load(tmp_path / "vit.pt", weights_only=True)
+    torch.save(state | {"more": Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
+    with refuses(ValueError, str(tmp_path / "trap.pt"), "no checkpoint", "holds more than data"):
         load_checkpoint(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
     torch.load(tmp_path / "trap.pt", weights_only=False)
     assert (tmp_path / "sprung").exists()  # the trap does work
 
 
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [(np.float64(0.5), "numpy"), (argparse.Namespace(epochs=3), "argparse.Namespace"), (np.zeros(3), "numpy"),
+     (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"), (Path("x"), "pathlib")],
+    ids=["NumPy number", "Namespace", "NumPy array", "module", "path"],
+)  # fmt: skip
+def test_what_is_more_than_data_is_named_and_nothing_is_removed(model, tmp_path, refuses, value, named):
+    with refuses(TypeError, "score holds more than data", ".item()"):
+        save_checkpoint(tmp_path / "vit.pt", model, score=[value])
+    assert not list(tmp_path.iterdir())
+    save_checkpoint(tmp_path / "vit.pt", model)
+    state = torch.load(tmp_path / "vit.pt", weights_only=True)
+    for content in (state | {"score": value}, value):
+        torch.save(content, tmp_path / "more.pt")
+        with refuses(ValueError, "more.pt", f"holds more than data, {named}", "use another file"):
+            load_checkpoint(tmp_path / "more.pt")
+
+
 def test_no_error_tells_the_reader_to_run_foreign_code(model, tmp_path):
-    save_checkpoint(tmp_path / "trap.pt", model, more=Trap(tmp_path / "sprung"))
+    torch.save(Trap(tmp_path / "sprung"), tmp_path / "trap.pt")
     with pytest.raises(ValueError) as caught:
         load_checkpoint(tmp_path / "trap.pt")
-    assert "weights_only" not in str(caught.value)
+    assert "weights_only" not in str(caught.value) and "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, lambda model: nn.DataParallel(torch.compile(model))])
+def test_a_wrapped_model_is_saved_as_the_model_within(model, tmp_path, wrap):
+    save_checkpoint(tmp_path / "vit.pt", wrap(model))
+    loaded = load_checkpoint(tmp_path / "vit.pt")
+    assert loaded.config == model.config and same(loaded.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda state: next(iter(state["model"].values())).fill_(float("nan")), "not all weights are finite floats"),
+     (lambda state: state.update(model={name: w.long() for name, w in state["model"].items()}), "finite floats"),
+     (lambda state: state.update(classes=["one"]), "names of its classes"),
+     (lambda state: state.update(classes=7), "names of its classes"),
+     (lambda state: state["config"].update(num_layers=10**7), "num_layers is 10000000"),
+     (lambda state: state["config"].update(emb_dim=10**9), "emb_dim is 1000000000"),
+     (lambda state: state.update(model=3), "no ViTModel")],
+)  # fmt: skip
+def test_a_checkpoint_that_would_answer_wrongly_is_refused(model, tmp_path, refuses, change, words):
+    save_checkpoint(tmp_path / "vit.pt", model)
+    state = torch.load(tmp_path / "vit.pt", weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / "vit.pt")
+    with refuses(ValueError, str(tmp_path / "vit.pt"), words, "use another file"):
+        load_checkpoint(tmp_path / "vit.pt")
+
+
+def test_errors_of_the_system_pass_in_their_own_words(model, tmp_path):
+    (tmp_path / "folder.pt").mkdir()
+    with pytest.raises(OSError, match=r"folder\.pt"):
+        load_checkpoint(tmp_path / "folder.pt")
+    save_checkpoint(tmp_path / "vit.pt", model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(MemoryError("too large")))
+        with pytest.raises(MemoryError, match="too large"):
+            load_checkpoint(tmp_path / "vit.pt")
 
 
 # ---- from a file, or trained now ----

@@ -2,7 +2,9 @@
 
 import csv
 import http.client
+import os
 import pickle
+import random
 import socket
 import urllib.error
 from pathlib import Path
@@ -11,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import TensorDataset
 from torchvision import datasets
 
@@ -24,10 +26,10 @@ from vit_from_scratch.data import (
     make_loaders,
     normalize,
     read_picture,
-    resize_and_normalize,
     split_off,
 )
 from vit_from_scratch.plots import denormalize, show_pictures
+from vit_from_scratch.preprocessing import DEFAULT_PREPROCESSING
 
 
 def noise(height: int = 32, width: int = 32, seed: int = 0) -> Image.Image:
@@ -93,7 +95,7 @@ def test_a_picture_cut_short_is_refused(tmp_path, refuses, ending, share):
     path = tmp_path / f"cut.{ending}"
     noise(64, 64).save(path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with refuses(ValueError, str(path), "can't be read as a picture", "replace or remove"):
+    with refuses(ValueError, str(path), "can't be read as a picture", "replace it, or move it away"):
         read_picture(path)
 
 
@@ -102,7 +104,7 @@ def test_a_picture_cut_short_is_refused(tmp_path, refuses, ending, share):
 )
 def test_what_is_no_picture_is_refused(tmp_path, refuses, content):
     (tmp_path / "x.png").write_bytes(content)
-    with refuses(ValueError, str(tmp_path / "x.png"), "can't be read as a picture", "replace or remove"):
+    with refuses(ValueError, str(tmp_path / "x.png"), "can't be read as a picture", "replace it, or move it away"):
         read_picture(tmp_path / "x.png")
 
 
@@ -209,7 +211,7 @@ def test_a_missing_sheet_is_named(small_emoji, refuses):
 def test_a_damaged_sheet_is_named(small_emoji, refuses, damage):
     sheet = small_emoji / "me.png"
     sheet.write_bytes(damage(sheet.read_bytes()))
-    with refuses(ValueError, str(sheet), "replace or remove"):
+    with refuses(ValueError, str(sheet), "replace it, or move it away"):
         load_emoji(root=small_emoji)
 
 
@@ -278,7 +280,7 @@ def test_image_folder_makes_every_picture_the_same_size(pets, image_size, shape)
 def test_a_picture_is_cut_to_its_middle_not_squeezed():
     pixels = np.full((20, 60, 3), 255, dtype=np.uint8)
     pixels[:, 20:40] = 0  # white, black, white: the middle third is the square that stays
-    assert resize_and_normalize(10)(Image.fromarray(pixels)).max() < -0.8  # resizing blurs the edge a little
+    assert DEFAULT_PREPROCESSING(Image.fromarray(pixels), 10).max() < -0.8  # resizing blurs the edge a little
 
 
 @pytest.mark.parametrize("image_size", [0, -32, 32.0, "32", (32,), (32, 0), (1, 2, 3), None])
@@ -312,8 +314,95 @@ def test_image_folder_names_a_class_without_pictures(pets, refuses):
 def test_image_folder_names_a_corrupt_picture(pets, refuses):
     (pets / "dog" / "c.webp").write_bytes(b"woof")
     (loader,) = make_loaders(image_folder(pets))
-    with refuses(ValueError, str(pets / "dog" / "c.webp"), "replace or remove"):
+    with refuses(ValueError, str(pets / "dog" / "c.webp"), "replace it, or move it away"):
         list(loader)
+
+
+# ---- a folder is not a class because it is there; a label is a name ----
+
+
+def fill(root: Path, *folders: str, count: int = 1) -> Path:
+    """Folders with pictures in them."""
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            noise(8, 8).save(root / folder / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", ".git", "@eaDir", ".cache/deep", "$RECYCLE.BIN"])
+def test_hidden_and_system_folders_are_no_classes(tmp_path, name):
+    fill(tmp_path, "cat", "dog", name, f"cat/{name}")
+    dataset = image_folder(tmp_path)
+    assert (dataset.classes, len(dataset), dataset.skipped) == (["cat", "dog"], 2, [])
+
+
+@pytest.mark.parametrize("name", ["._a.png", ".hidden.jpg", ".DS_Store"])
+def test_hidden_files_are_no_pictures(pets, name):
+    (pets / "cat" / name).write_bytes(b"of the system")
+    assert len([image for image, _ in image_folder(pets)]) == 3
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "clip.mp4", "raw.dng"])
+def test_what_is_left_out_is_counted_and_named(pets, name):
+    (pets / "dog" / name).write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match=rf"^1 files are no pictures by their names, .*, such as .*{name}$"):
+        assert len(image_folder(pets)) == 3
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jfif", ".jpe", ".JPG", ".tif", ".bmp"])
+def test_every_suffix_of_a_readable_picture_counts(pets, suffix):
+    with open(pets / "dog" / f"d{suffix}", "wb") as file:
+        noise(9, 9).convert("RGB").save(file, Image.registered_extensions()[suffix.lower()])
+    assert [label for _, label in image_folder(pets)].count(1) == 2
+
+
+@pytest.mark.parametrize("outer", ["train", "validation", "Test", "2024"])
+def test_a_class_folder_that_holds_only_folders_is_refused(tmp_path, refuses, outer):
+    fill(tmp_path, f"{outer}/cat", f"{outer}/dog", "bird")
+    with refuses(ValueError, str(tmp_path / outer), "holds folders", f"pass {tmp_path / outer}"):
+        image_folder(tmp_path)
+
+
+def test_pictures_further_down_count_but_not_behind_a_link(tmp_path):
+    fill(tmp_path, "cat", "cat/2024", "dog")
+    try:
+        (tmp_path / "cat" / "loop").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("no links here")
+    assert [label for _, label in image_folder(tmp_path)] == [0, 0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
+def test_a_pipe_is_no_picture(pets):
+    os.mkfifo(pets / "cat" / "pipe.png")
+    with pytest.warns(UserWarning, match=r"pipe\.png"):
+        assert len([image for image, _ in image_folder(pets)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [(["0", "1", "10", "11", "2", "9"], ["0", "1", "2", "9", "10", "11"]),
+     (["b2", "b10", "a3", "b1"], ["a3", "b1", "b2", "b10"]), (["B", "a", "C"], ["B", "C", "a"])],
+)  # fmt: skip
+def test_numbers_are_in_the_order_of_numbers(tmp_path, names, order):
+    assert image_folder(fill(tmp_path, *names)).classes == order
+
+
+def test_labels_are_those_of_the_classes_that_are_passed(tmp_path):
+    wanted = ["cat", "dog", "emu"]
+    fill(tmp_path, "dog", "emu")
+    dataset = image_folder(tmp_path, 8, classes=wanted)
+    assert (dataset.classes, [label for _, label in dataset]) == (wanted, [1, 2])
+    assert [label for _, label in image_folder(tmp_path, 8, classes=wanted[::-1])] == [1, 0]
+
+
+def test_classes_that_do_not_fit(tmp_path, refuses):
+    fill(tmp_path, "cat", "dog")
+    with refuses(ValueError, "folders for dog", "only the classes cat, emu"):
+        image_folder(tmp_path, classes=["cat", "emu"])
+    with refuses(ValueError, "cat, dog, dog, each once"):
+        image_folder(tmp_path, classes=["cat", "dog", "dog"])
 
 
 # ---- splitting and loading ----
@@ -484,3 +573,46 @@ def test_a_damaged_cifar10_is_named_with_the_way_out(fake_cifar10, refuses, down
     (folder / "data_batch_3").unlink()
     with refuses(FileNotFoundError, f"no intact CIFAR-10 in {fake_cifar10}", str(folder), "remov"):
         cifar10(fake_cifar10, download=download)
+
+
+# ---- how the camera was held, when it can't be said ----
+
+
+def exif_blocks() -> list[bytes]:
+    """Odd EXIF blocks around a turned picture's: cut short, with wrong counts and types, with noise in them."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x8769] = 6, "a camera", {0x9003: "2024:01:01", 0xA002: 16}
+    whole, rng = exif.tobytes(), random.Random(0)
+    blocks = [whole[:length] for length in range(6, len(whole), 3)]
+    for _ in range(300):
+        changed = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            changed[rng.randrange(6, len(changed))] = rng.randrange(256)
+        blocks.append(bytes(changed))
+    return blocks
+
+
+def test_an_odd_exif_block_never_spoils_a_picture(tmp_path):
+    """Of the file's name and a clear error, or a picture: either way up."""
+    picture, sizes = noise(24, 16), []
+    for i, block in enumerate(exif_blocks()):
+        picture.save(tmp_path / f"{i}.jpg", exif=block)
+        sizes.append(read_picture(tmp_path / f"{i}.jpg").size)
+    assert set(sizes) == {(24, 16), (16, 24)} and sizes.count((16, 24)) > 100  # most can still be read
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_way_to_hold_a_camera(tmp_path, orientation):
+    picture = noise(6, 4)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "held.png", exif=exif)
+    with Image.open(tmp_path / "held.png") as file:
+        expected = ImageOps.exif_transpose(file).convert("RGB")
+    assert np.array_equal(np.array(read_picture(tmp_path / "held.png")), np.array(expected))
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, refuses):
+    Image.new("1", (13_000, 13_000)).save(tmp_path / "vast.png")
+    with refuses(ValueError, "vast.png", "13000 x 13000 pixels", "move it away"):
+        read_picture(tmp_path / "vast.png")

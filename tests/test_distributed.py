@@ -88,6 +88,7 @@ def losses(rows: list[dict]) -> list[float]:
 # --- a run, and its interruptions
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_its_files(recipe, parts, tmp_path):
     for part in parts.values():
         part.images[:] = 80 * part.labels[:, None, None, None].to(torch.uint8)  # a class is a shade of grey
@@ -145,6 +146,7 @@ def test_without_validation_there_is_no_best(recipe, parts, tmp_path):
 @pytest.mark.parametrize("stop_at, optimizer", [
     (1, "adamw"), (6, "adamw"), (6, "muon"), (7, "muon"), (12, "adamw"), (18, "adamw"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_as_if_nothing_was(recipe, parts, tmp_path, number, stop_at, optimizer):
     """6 and 12 are the last steps of an epoch, and 18 that of the run."""
     recipe = recipe.replace(augment="trivial", mix="both", optimizer=optimizer)
@@ -342,6 +344,7 @@ def test_a_log_that_was_not_written_is_written_later(recipe, parts, tmp_path, ca
 @pytest.mark.parametrize("options", [
     {"accumulate": 3}, {"checkpointing": True}, {"accumulate": 8, "checkpointing": True},
 ])  # fmt: skip
+@pytest.mark.slow
 def test_accumulation_and_checkpointing_change_nothing(recipe, parts, tmp_path, options):
     recipe = recipe.replace(drop_rate=0.0)
     expected = losses(fit(recipe, parts, tmp_path / "plain"))

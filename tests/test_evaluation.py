@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from vit_from_scratch.data import image_folder
 from vit_from_scratch.evaluation import ShiftTTA, best_device, check_labels, eval_mode, evaluate
 from vit_from_scratch.model import ViTModel
 
@@ -137,3 +138,12 @@ def test_shift_tta_is_the_mean_over_nine_windows(tiny):
     assert torch.allclose(result.exp(), expected, atol=1e-6)
     assert torch.allclose(result.exp().sum(dim=1), torch.ones(2), atol=1e-5)
     assert not torch.allclose(expected, model(images).softmax(dim=1), atol=1e-4)
+
+
+def test_classes_in_another_order_are_refused(refuses, folder, tiny):
+    model = ViTModel(tiny.replace(num_classes=2))
+    model.classes = ["dog", "cat"]
+    with refuses(ValueError, "cat, dog", "expected the model's, in its order, dog, cat", "classes=model.classes"):
+        evaluate(model, DataLoader(image_folder(folder, 8)), "cpu")
+    right = evaluate(model, DataLoader(image_folder(folder, 8, classes=model.classes)), "cpu")
+    assert right.labels.tolist() == [1] * 12 + [0] * 12

@@ -263,6 +263,7 @@ def test_another_index_error_passes_through_embed(model):
         model(torch.ones(1, 1, dtype=torch.int64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_compile_finds_one_graph_without_a_break(model, masked):
     """A break would be a place where the program waits for the device, or leaves what the compiler knows."""
@@ -272,6 +273,7 @@ def test_compile_finds_one_graph_without_a_break(model, masked):
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 
 
+@pytest.mark.slow
 def test_compile_breaks_where_the_values_of_tokens_are_looked_at(model):
     """The test above can fail."""
 
@@ -735,3 +737,14 @@ def test_other_sources_are_refused(refuses, tiny, tmp_path):
         from_gpt2(their_gpt2(scale_attn_by_inverse_layer_idx=True))
     with refuses(ValueError, "emb_dim 48", "pass num_heads"):
         from_gpt2(their_gpt2(n_embd=48).state_dict())
+
+
+@beside_theirs
+def test_the_config_beside_a_file_is_read(tmp_path):
+    """8 heads for 64 dimensions, which no rule would guess: from the folder, and from the file in it."""
+    theirs = their_gpt2(n_head=8)
+    theirs.save_pretrained(tmp_path)
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        ours = from_gpt2(source)
+        assert ours.config.num_heads == 8
+        assert_the_same(ours, theirs)

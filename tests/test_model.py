@@ -275,6 +275,7 @@ def test_an_encoder_of_ones_own_is_called(tiny, images):
     torch.testing.assert_close(model(images), model.classifier(model.forward_features(images)[:, 0]), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hooked", [False, True])
 def test_compile_finds_one_graph_without_a_break(tiny, images, hooked):
     model = ViTModel(tiny)
@@ -285,6 +286,7 @@ def test_compile_finds_one_graph_without_a_break(tiny, images, hooked):
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 
 
+@pytest.mark.slow
 def test_a_hook_is_seen_by_a_compiled_model_too(tiny, images):
     model, shapes = ViTModel(tiny).eval(), []
     torch._dynamo.reset()

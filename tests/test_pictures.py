@@ -4,7 +4,15 @@ import pytest
 import torch
 from PIL import Image
 
-from vit_from_scratch.pictures import AUGMENTS, MIXES, Pictures, load_pictures, random_crop_flip, trivial_augment
+from vit_from_scratch.pictures import (
+    AUGMENTS,
+    MIXES,
+    Pictures,
+    describe,
+    load_pictures,
+    random_crop_flip,
+    trivial_augment,
+)
 
 # --- pictures
 
@@ -54,7 +62,7 @@ def test_a_folder_with_parts_of_its_own(folder, tmp_path):
     parts = load_pictures(str(tmp_path / "data"), (16, 16), show_progress=False)
     assert {name: len(part) for name, part in parts.items()} == {"train": 24, "val": 2, "test": 2}
     (tmp_path / "data" / "val" / "dog").rename(tmp_path / "data" / "val" / "wolf")
-    with pytest.raises(ValueError, match=r"val has the classes cat, wolf; expected those of .*train: cat, dog"):
+    with pytest.raises(ValueError, match=r"val has folders for wolf; expected only the classes cat, dog, each once"):
         load_pictures(str(tmp_path / "data"), (16, 16), show_progress=False)
 
 
@@ -140,3 +148,57 @@ def test_mixes(name, seeded):
     mixed, targets = MIXES[name](3)(images, labels)
     assert mixed.shape == images.shape
     assert torch.equal(targets, labels) or torch.allclose(targets.sum(1), torch.ones(6))
+
+
+# ---- parts of a folder, and what is said of them ----
+
+
+def lay_out(root, *folders: str):
+    """Folders with one picture in each."""
+    for name in folders:
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(root / name / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Train", "Validation", "Test"), ("training_set", "valid", "test_set"),
+     ("TRAINING", "dev", "testing"), ("train-images", "val data", "test split")],
+)  # fmt: skip
+def test_parts_are_known_by_their_usual_names(tmp_path, names):
+    lay_out(tmp_path, *(f"{name}/{label}" for name in names for label in ("cat", "dog")))
+    parts = load_pictures(str(tmp_path), (8, 8), show_progress=False)
+    assert {name: (len(part), part.classes) for name, part in parts.items()} == dict.fromkeys(
+        ("train", "val", "test"), (2, ["cat", "dog"]))
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    lay_out(tmp_path, "train", "bus", "test")
+    assert load_pictures(str(tmp_path), (8, 8), 0.0, show_progress=False)["train"].classes == ["bus", "test", "train"]
+
+
+def test_a_part_may_lack_a_class_and_its_labels_stay(tmp_path):
+    lay_out(tmp_path, "train/cat", "train/dog", "train/emu", "test/dog", "test/emu")
+    parts = load_pictures(str(tmp_path), (8, 8), 0.0, show_progress=False)
+    assert parts["test"].labels.tolist() == [1, 2] and parts["test"].classes == ["cat", "dog", "emu"]
+    assert describe(parts).splitlines() == ["train: cat 1, dog 1, emu 1", "test: cat 0, dog 1, emu 1; none of cat"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [(("validation/cat", "validation/dog"), "holds folders, and no pictures of a class validation"),
+     (("train/cat", "train/dog", "Training/cat"), "both for train: rename one of them"),
+     (("train/cat", "train/dog", "bird"), "bird with files: move bird into one of them or away"),
+     (("train/cat",), "has one class, cat")],
+)  # fmt: skip
+def test_parts_that_are_not_clear(tmp_path, refuses, folders, message):
+    lay_out(tmp_path, *folders)
+    with refuses(ValueError, str(tmp_path), message):
+        load_pictures(str(tmp_path), (8, 8), show_progress=False)
+
+
+def test_of_many_classes_the_first_ten_are_told(tmp_path):
+    lay_out(tmp_path, *map(str, range(12)))
+    told = describe(load_pictures(str(tmp_path), (8, 8), 0.0, show_progress=False))
+    assert told.startswith("train: 0 1, 1 1, 2 1,") and told.endswith("9 1 and 2 classes more")

@@ -23,6 +23,7 @@ from vit_from_scratch import emoji_vit as written
 from vit_from_scratch import training
 from vit_from_scratch.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vit_from_scratch.config import CONFIGS
+from vit_from_scratch.data import image_folder
 from vit_from_scratch.evaluation import evaluate
 from vit_from_scratch.generation import generate
 from vit_from_scratch.gpt import GPTConfig, GPTModel, next_token_loss
@@ -37,6 +38,7 @@ from vit_from_scratch.training import (
     TrainingConfig,
     TrainingLoop,
     augment,
+    digest_of,
     learning_rate_at,
     make_optimizers,
     noted_signals,
@@ -335,6 +337,7 @@ class RandomPictures(Dataset):
     *[(stop_at, optimizer, signal.SIGINT) for stop_at in (1, 3, 4, 8, 9, 12) for optimizer in ("adamw", "muon")],
     (4, "adamw", signal.SIGTERM), (9, "muon", signal.SIGTERM),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_a_real_ctrl_c_in_the_middle_of_a_step_loses_nothing(tiny, loaders, tmp_path, stop_at, optimizer, number):
     """Shuffled, with a random transform for every picture, augmented, mixed, with dropout.
 
@@ -417,7 +420,9 @@ def test_a_checkpoint_says_what_was_done(tiny, emoji, tmp_path):
     history = run(model, (loader, loader), config, checkpoint=tmp_path / "vit.pt")
     state = read_checkpoint(tmp_path / "vit.pt")
     assert state["classes"] == emoji.classes and state["recipe"] == asdict(config)
-    assert state["data"] == {"classes": emoji.classes, "train": 6, "val": 6, "batch_size": 4}
+    digest = digest_of(pictures)
+    assert state["data"] == {"classes": emoji.classes, "train": 6, "val": 6, "batch_size": 4, "train_digest": digest,
+                             "val_digest": digest}
     assert state["history"] == asdict(history) and state["minutes"] == history.epochs[-1]["minutes"] > 0
     loaded = load_checkpoint(tmp_path / "vit.pt")
     assert same(loaded.state_dict(), model.state_dict()) and loaded.classes == model.classes == emoji.classes
@@ -949,6 +954,7 @@ def test_the_precision_reaches_the_model_and_not_the_augmentation(tiny, loaders,
 # ---- lesson 06's model ----
 
 
+@pytest.mark.slow
 def test_train_on_emoji_and_emoji_vit(tmp_path, monkeypatch, capsys, refuses):
     """The lesson's run, cut short; what it reaches is the lesson's matter."""
     path, make_loaders, config = tmp_path / "vit.pt", written.make_loaders, TrainingConfig(epochs=2, warmup_epochs=1.0)
@@ -975,6 +981,7 @@ def test_train_on_emoji_and_emoji_vit(tmp_path, monkeypatch, capsys, refuses):
         written.emoji_vit(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 3])  # 3: in the last step
 def test_an_interrupted_lesson_goes_on_and_tidies_up(tmp_path, monkeypatch, call):
     path, make_loaders, calls = tmp_path / "vit.pt", written.make_loaders, itertools.count()
@@ -1032,3 +1039,36 @@ def test_augment_mirrors_about_half():
     out = augment(images)[:, 0]
     mirrored = out[..., 8:].mean(dim=(1, 2)) < out[..., :8].mean(dim=(1, 2))
     assert 0.35 < mirrored.float().mean() < 0.65
+
+
+# ---- what a run goes on with ----
+
+
+def test_a_digest_tells_data_apart(emoji, folder):
+    pictures = image_folder(folder, 8)
+    tensors = TensorDataset(torch.arange(6.0), torch.arange(6))
+    sets = [pictures, Subset(pictures, range(4)), Subset(pictures, range(5)), Subset(Subset(pictures, [3, 1]), [0]),
+            emoji, Subset(emoji, range(4)), tensors, TensorDataset(torch.arange(6.0) + 1, torch.arange(6)),
+            TensorDataset(torch.arange(6.0), torch.arange(6).flip(0))]  # fmt: skip
+    digests = [digest_of(data) for data in sets]
+    assert len(set(digests)) == len(sets) and digests == [digest_of(data) for data in sets]
+    (folder / "cat" / "0.png").rename(folder / "cat" / "99.png")
+    assert digest_of(image_folder(folder, 8)) != digests[0]
+    assert digest_of(iter([1])) is None
+
+
+def test_layers_may_learn_at_rates_of_their_own(tiny, loaders):
+    """`lr_scale` in a group of an optimizer is kept, as in timm."""
+    class Slower(Trainer):
+        def train_step(self, batch):
+            self.optimizers[0].param_groups[1]["lr_scale"] = 0.0
+            return super().train_step(batch)
+
+    model = ViTModel(tiny)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    loop = Slower(model, loaders[0], RECIPE, lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
+                  device="cpu", progress=False)
+    loop.fit()
+    unchanged = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
+    still = {id(parameter) for parameter in loop.optimizers[0].param_groups[1]["params"]}
+    assert unchanged == {name for name, parameter in model.named_parameters() if id(parameter) in still} != set()

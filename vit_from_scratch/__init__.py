@@ -4,6 +4,7 @@ The modules, in the order of their lessons:
 
     00 paths           Where the embedded data lies, and where results and downloads are kept.
     00 plots           Pictures in rows, as matplotlib draws them.
+    00 preprocessing   From a picture file to what a model takes: cut, resized, normalized.
     00 data            Pictures in, loaders out: the embedded emoji, a folder of your own, or CIFAR-10.
     01 patches         From a picture to a row of patches and back, and from patches to embeddings.
     02 embeddings      The sequence that the encoder reads: CLS token, patches, positions.

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from .attention import check_heads
 from .patches import Size, check_divisible, to_pair
+from .preprocessing import DEFAULT_PREPROCESSING, Preprocessing
 
 # %% ../notebooks/05_classifier.ipynb #05-008b
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Config:
 
 def check_encoder(config) -> None:
     """Check those fields of a ViT's or a GPT's config that a `TransformerEncoder` is built from."""
-    for name in ("emb_dim", "num_layers", "num_heads"):
-        config.check(name, int, lambda value: value >= 1, "a whole number, at least 1")
+    for name in ("emb_dim", "num_layers", "num_heads"):  # GPT-3, a giant, is 12,288 wide
+        config.check(name, int, lambda value: 1 <= value <= 20_000, "a whole number, at least 1 and at most 20,000")
     config.check("qkv_bias", bool, lambda value: True, "True or False")
     config.check("mlp_ratio", (int, float), lambda value: 1 <= config.emb_dim * value < math.inf,
                  "a number above 0, and emb_dim * mlp_ratio at least 1")
@@ -61,6 +62,7 @@ class ViTConfig(Config):
         num_classes: number of logits; 0 leaves the classifier out.
         norm_eps: added to the variance in LayerNorm.
         layer_scale: initial value of LayerScale; None leaves it out.
+        preprocessing: how pictures are prepared for it (lesson 00), also as a dict; None: nobody knows.
     """
 
     image_size: Size
@@ -75,6 +77,7 @@ class ViTConfig(Config):
     num_classes: int
     norm_eps: float = 1e-6
     layer_scale: float | None = None
+    preprocessing: Preprocessing | None = DEFAULT_PREPROCESSING
 
     def __post_init__(self):
         for name in ("image_size", "patch_size"):  # an int becomes a pair; frozen, so `self.x = ...` would not do
@@ -84,6 +87,10 @@ class ViTConfig(Config):
         self.check("num_classes", int, lambda value: value >= 0, "a whole number, at least 0")
         self.check("layer_scale", (int, float, type(None)), lambda value: abs(value) < math.inf,
                    "a finite number, or None to leave it out")
+        self.check("num_patches", int, lambda value: value <= 1_000_000, "at most a million: use larger patches")
+        if isinstance(self.preprocessing, dict):  # from a file
+            object.__setattr__(self, "preprocessing", Preprocessing(**self.preprocessing))
+        self.check("preprocessing", (Preprocessing, type(None)), bool, "a Preprocessing, a dict or None")
         check_encoder(self)
 
     @property

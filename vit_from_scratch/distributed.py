@@ -7,6 +7,7 @@ __all__ = ['Communicator', 'start_communication', 'wrap_model', 'SharedTraining'
 import contextlib
 import csv
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from .checkpoint import atomic_write, read_checkpoint, save_checkpoint
 from .data import normalize
 from .evaluation import best_device, eval_mode, usable_device
 from .model import ViTModel
-from .training import History, Trainer, seed_of
+from .training import History, Trainer, digest_of, seed_of
 
 # %% ../notebooks/11_scaling.ipynb #11-046
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def start_communication(device: str | None = None) -> Iterator[Communicator]:
     The device is such as "cpu", a ValueError where it is not here; None for `best_device()`, on CUDA a GPU for each
     process of a machine.
     """
-    by_torchrun = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+    told = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys()
+    if 0 < len(told) < 3:
+        raise ValueError(f"the environment has {', '.join(sorted(told))}, and not all of RANK, LOCAL_RANK and "
+                         "WORLD_SIZE: start with torchrun, which sets them, or unset them")
+    by_torchrun = bool(told)
     name = device or best_device().type
     if by_torchrun and name == "cuda":
         name = f"cuda:{os.environ['LOCAL_RANK']}"
@@ -78,7 +83,13 @@ def start_communication(device: str | None = None) -> Iterator[Communicator]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    try:
+        socket.getaddrinfo(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))  # or torch waits for half an hour
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    except (KeyError, OSError, OverflowError, ValueError, dist.DistError) as error:
+        raise ValueError(f"the processes can't meet at {place} ({str(error).splitlines()[0]}): check MASTER_ADDR and "
+                         "MASTER_PORT, or start with torchrun") from None
     try:
         yield Communicator(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
@@ -194,6 +205,7 @@ class DistributedTrainer(SharedTraining):
         if recipe.batch_size < accumulate * group.size:
             raise ValueError(f"batch_size is {recipe.batch_size}; expected at least {accumulate * group.size} for "
                              f"{group.size} processes and batches in {accumulate} parts")
+        digests = {f"{name}_digest": digest_of(part) for name, part in parts.items()}
         parts = {name: part.to(group.device) for name, part in parts.items()}
         train, self.output = parts["train"], Path(output)
         augment, mix = AUGMENTS[recipe.augment], MIXES[recipe.mix](len(train.classes))
@@ -210,7 +222,7 @@ class DistributedTrainer(SharedTraining):
         def validate() -> dict[str, float]:
             return dict(zip(("val_loss", "val_accuracy"), self.measure("val"), strict=True)) if "val" in parts else {}
 
-        data = {"classes": list(train.classes)} | {name: len(part) for name, part in parts.items()}
+        data = {"classes": list(train.classes)} | {name: len(part) for name, part in parts.items()} | digests
         batches: DataLoader = DataLoader(range(len(train)), recipe.batch_size, shuffle=True)  # type: ignore[arg-type]
         called = wrap_model(model, group, **wrapping)
         super().__init__(group, called, accumulate, parts, model, batches, recipe, loss_of, prepare=prepare, data=data,

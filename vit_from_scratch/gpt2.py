@@ -10,7 +10,7 @@ import torch
 
 from .checkpoint import check_same
 from .gpt import GPTConfig, GPTModel
-from .pretrained import build, read_weights
+from .pretrained import build, read_with_config
 
 _GPT2_NAMES = {  # theirs -> ours; the matrices of a block are transposed (GPT-2 calls them Conv1D)
     "wte": "token_embedding", "wpe": "position_embedding", "ln_f": "decoder.norm", "ln_1": "norm1", "ln_2": "norm2",
@@ -39,7 +39,8 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
     """A `GPTModel` with GPT-2's weights as Hugging Face has them, in their dtype, in eval mode.
 
     Args:
-        source: a `GPT2LMHeadModel`, its state dict, or a file of it (.safetensors, .bin).
+        source: a `GPT2LMHeadModel`, its state dict, a file of it (.safetensors, .bin), or a folder of
+            `save_pretrained`; a `config.json` beside a file is read, too.
         config: what it must be, checked; None reads it off the weights.
         num_heads: it can't be read off weights; None: a model or a config says it, or else heads are 64 wide.
 
@@ -47,8 +48,8 @@ def from_gpt2(source, config: GPTConfig | None = None, *, num_heads: int | None 
         FileNotFoundError, TypeError: as in `read_weights`.
         ValueError: another architecture or activation; keys or shapes that don't fit; the keys or fields are named.
     """
-    weights = _translate_gpt2(read_weights(source))
-    facts = source.config.to_dict() if hasattr(source, "config") else {}
+    weights, facts, _ = read_with_config(source)
+    weights = _translate_gpt2(weights)
     activation = {"gelu_new": "gelu_tanh", "gelu": "gelu"}.get(facts.get("activation_function", "gelu_new"))
     if activation is None or facts.get("scale_attn_by_inverse_layer_idx") or not facts.get("scale_attn_weights", True):
         raise ValueError(f"this model's activation is {facts.get('activation_function')}, or its attention is scaled "

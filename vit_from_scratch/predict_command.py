@@ -9,22 +9,24 @@ import sys
 from collections.abc import Sequence
 
 from .checkpoint import load_checkpoint
-from .data import read_picture, resize_and_normalize
-from .evaluation import eval_mode, usable_device
+from .data import read_picture
+from .evaluation import eval_mode, preprocessing_of, usable_device
 from .model import ViTModel
 
 
 def predict(model: ViTModel, path) -> dict[str, float]:
     """The probability of each class for a picture, the most probable first; `model.classes` are the names.
 
-    The path is as in `read_picture`, whose errors it raises; the picture's middle is cut out in the model's shape.
+    The path is as in `read_picture`, whose errors it raises; the picture is prepared as the model's config says.
     """
     config, weight = model.config, model.embeddings.cls_token
-    image = resize_and_normalize(config.image_size)(read_picture(path))[None].to(weight)
+    image = preprocessing_of(model)(read_picture(path), config.image_size)[None].to(weight)
     if config.num_channels == 1:
         image = image.mean(dim=1, keepdim=True)
     with eval_mode(model):
         probabilities = model(image)[0].float().softmax(dim=0).cpu()
+    if probabilities.isnan().any():
+        raise ValueError("the model answers with NaN: its weights hold NaN, or too large numbers")
     names = getattr(model, "classes", None) or [f"class {k}" for k in range(len(probabilities))]
     order = probabilities.argsort(descending=True).tolist()
     return {names[k]: probabilities[k].item() for k in order}

@@ -5,6 +5,7 @@ __all__ = ['build_parser', 'how_to_go_on', 'main']
 
 # %% ../notebooks/11_scaling.ipynb #11-059
 import argparse
+import contextlib
 import inspect
 import json
 import os
@@ -12,17 +13,19 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
 import torch
+from filelock import FileLock, Timeout
 
 from .checkpoint import atomic_write
 from .data import cifar10
 from .distributed import Communicator, DistributedTrainer, start_communication
 from .paths import BUILD, CACHE
-from .pictures import load_pictures
+from .pictures import describe, load_pictures
 from .recipe import Recipe, read_recipe
 from .training import Interrupted, TrainingConfig
 
@@ -33,6 +36,12 @@ _EXAMPLES = """examples:
   torchrun --nproc-per-node 8 -m vit_from_scratch.train_command --recipe cifar10-best --download"""
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; expected a folder")
+    return Path(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of `vit-train`: those of a recipe, and how to run it."""
     parser = argparse.ArgumentParser(
@@ -41,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     runs = str(BUILD / "runs").replace("%", "%%")
     run = parser.add_argument_group("the run")
     run.add_argument("--recipe", help="a recipe that comes with the package, or a .toml file; the options change it")
-    run.add_argument("--output", type=Path, help=f"folder for checkpoints and log (default: RECIPE or DATA in {runs})")
+    run.add_argument("--output", type=_folder,
+                     help=f"folder for checkpoints and log (default: RECIPE or DATA in {runs})")
     run.add_argument("--resume", action="store_true", help="go on with the run in the output folder, if there is one")
     run.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: %(default)s)")
     run.add_argument("--download", action="store_true", help="fetch CIFAR-10, if it is not there yet")
@@ -75,6 +85,32 @@ def _check_options(options: argparse.Namespace, output: Path, group: Communicato
         raise ValueError(f"a run is in {output}: add --resume to go on with it, or choose another --output")
 
 
+@contextlib.contextmanager
+def _alone_in(output: Path, group: Communicator) -> Iterator[None]:
+    """In the block no other run writes to the folder; an error, in every process, if one does, or if nobody can."""
+    lock, problem = FileLock(output / ".lock"), None
+    if group.rank == 0:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            problem = ValueError(f"another run is at work in {output}: wait for it, or choose another --output")
+        except NotImplementedError:  # a disk without locks
+            pass
+        except OSError as error:
+            problem = error  # type: ignore[assignment]
+    if group.all_reduce(torch.tensor(float(problem is not None), device=group.device)).item():
+        raise problem or ValueError(f"the first process can't write to {output}")
+    try:
+        yield
+    finally:
+        if group.rank == 0:
+            lock.release()
+            with contextlib.suppress(OSError):  # the folder goes, too, if nothing is in it
+                (output / ".lock").unlink(missing_ok=True)
+                output.rmdir()
+
+
 def _start_run(options: argparse.Namespace, recipe: Recipe, output: Path, group: Communicator) -> DistributedTrainer:
     """Get the pictures, build the model, note the recipe, and say what is going to happen."""
     if options.download and recipe.data == "cifar10":
@@ -91,7 +127,7 @@ def _start_run(options: argparse.Namespace, recipe: Recipe, output: Path, group:
         count = sum(parameter.numel() for parameter in trainer.model.parameters())
         sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
         print(f"{recipe.model}, {count:,} parameters, on {group.size} x {group.device.type}; {sizes} pictures; "
-              f"in {output}")
+              f"in {output}\n{describe(parts)}")
     group.barrier()
     sees_it = torch.tensor(float((output / "recipe.json").exists()), device=group.device)
     if group.all_reduce(sees_it).item() < group.size:
@@ -115,13 +151,23 @@ def how_to_go_on(words: list[str], group: Communicator) -> str:
 
 
 def _run(options: argparse.Namespace, words: list[str], group: Communicator) -> None:
-    """What `main` does in each process: check everything, train, then test the last weights and the best."""
+    """What `main` does in each process: check everything, then train and test."""
     changes = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
-    recipe = Recipe(**(read_recipe(options.recipe) if options.recipe else {}) | changes)
+    fields_set = ({} if options.recipe is None else read_recipe(options.recipe)) | changes
+    warmup, epochs = (fields_set.get(name, getattr(Recipe, name)) for name in ("warmup_epochs", "epochs"))
+    if warmup >= epochs >= 1 and "warmup_epochs" not in changes:  # fewer epochs than the recipe was made for
+        fields_set["warmup_epochs"] = epochs / 4
+    recipe = Recipe(**fields_set)
     name = Path(options.recipe).stem if options.recipe else Path(recipe.data).resolve().name
     output = options.output or BUILD / "runs" / name
     _check_options(options, output, group)
-    trainer = _start_run(options, recipe, output, group)
+    with _alone_in(output, group):
+        _train_and_test(_start_run(options, recipe, output, group), words)
+
+
+def _train_and_test(trainer: DistributedTrainer, words: list[str]) -> None:
+    """Train, then test the last weights and the best; `words` are those of the command."""
+    group, recipe, output = trainer.group, trainer.config, trainer.output
     say = print if group.rank == 0 else lambda text: None
     try:
         trainer.fit()
@@ -146,10 +192,15 @@ def main(words: list[str] | None = None) -> int:
         with start_communication(options.device) as group:
             _run(options, words, group)
     except KeyboardInterrupt as stop:
+        if not isinstance(stop, Interrupted):
+            print("vit-train: interrupted before the first step, or again while it was saving", file=sys.stderr)
         return 128 + (stop.signal if isinstance(stop, Interrupted) else 2)
-    except (OSError, TypeError, ValueError, FloatingPointError, torch.OutOfMemoryError) as error:
-        no_memory = "the device lacks memory: use --accumulate 2 (or more), or --checkpointing"
-        print(f"vit-train: {no_memory if isinstance(error, torch.OutOfMemoryError) else error}", file=sys.stderr)
+    except (OSError, TypeError, ValueError, FloatingPointError, MemoryError, RuntimeError) as error:
+        lacks_memory = isinstance(error, MemoryError) or "alloc" in str(error) or "memory" in str(error)
+        if isinstance(error, RuntimeError) and not lacks_memory:
+            raise
+        no_memory = "the device lacks memory: use a smaller model, --accumulate 2 (or more), or --checkpointing"
+        print(f"vit-train: {no_memory if lacks_memory else error}", file=sys.stderr)
         return 2
     return 0
 

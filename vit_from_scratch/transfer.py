@@ -12,13 +12,24 @@ from .model import ViTModel
 from .patches import Size, to_pair
 
 # %% ../notebooks/08_pretrained.ipynb #08-064
+def _freeze_as(model: nn.Module, copy: nn.Module) -> None:
+    """Let the copy's parameters get gradients where the model's do."""
+    for name, parameter in model.named_parameters():
+        if name in dict(copy.named_parameters()):  # a classifier may be gone
+            copy.get_parameter(name).requires_grad_(parameter.requires_grad)
+
+
 def replace_head(model: ViTModel, num_classes: int) -> ViTModel:
-    """A copy with a new classifier of zeros (Dosovitskiy et al. 2020, section 3.2); 0 classes leave it out."""
+    """A copy with a new classifier of zeros (Dosovitskiy et al. 2020, section 3.2); 0 classes leave it out.
+
+    What was frozen stays so, but for the classifier.
+    """
     weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("classifier")}
     copy = ViTModel(model.config.replace(num_classes=num_classes)).to(model.embeddings.cls_token)
     copy.load_state_dict(weights, strict=False)
+    _freeze_as(model, copy)
     for parameter in copy.classifier.parameters():
-        nn.init.zeros_(parameter)
+        nn.init.zeros_(parameter.requires_grad_())
     return copy.train(model.training)
 
 # %% ../notebooks/08_pretrained.ipynb #08-067
@@ -52,10 +63,13 @@ def resize_position_embedding(position_embedding: torch.Tensor, grid_size: tuple
 def resize_model(model: ViTModel, image_size: Size, antialias: bool = True) -> ViTModel:
     """A copy for pictures of another size, in pixels: the same patches, more or fewer, at resized positions.
 
-    A ValueError where they don't tile the new size; `antialias` as in `resize_position_embedding`.
+    What was frozen stays so, and classes keep their names. A ValueError where patches don't tile the new size;
+    `antialias` as in `resize_position_embedding`.
     """
     copy = ViTModel(model.config.replace(image_size=image_size)).to(model.embeddings.cls_token)
     old, new = (vit.embeddings.patch_embedding.grid_size for vit in (model, copy))
     weights, name = model.state_dict(), "embeddings.position_embedding"
     copy.load_state_dict(weights | {name: resize_position_embedding(weights[name], old, new, antialias)})
+    _freeze_as(model, copy)
+    copy.classes = getattr(model, "classes", None)  # type: ignore[assignment]
     return copy.train(model.training)

@@ -21,7 +21,7 @@ from .attention import attention_weights, causal_mask
 from .captions import fit_picture
 from .config import Config, ViTConfig
 from .encoder import FeedForward
-from .evaluation import eval_mode
+from .evaluation import eval_mode, preprocessing_of
 from .generation import generate
 from .gpt import GPTConfig, GPTModel, KVCache, next_token_loss
 from .inspection import overlay
@@ -307,7 +307,8 @@ def caption(model: VisionLanguageModel, pictures, *, max_new_tokens: int | None 
     if not len(pictures) or batch_size < 1:
         raise ValueError(f"{len(pictures)} pictures came, and batch_size is {batch_size}; expected at least 1 of each")
     if is_list:
-        pictures = torch.stack([fit_picture(picture, config.vit.image_size) for picture in pictures])
+        how = preprocessing_of(model)
+        pictures = torch.stack([fit_picture(picture, config.vit.image_size, how) for picture in pictures])
         pictures = pictures.mean(dim=1, keepdim=True) if config.vit.num_channels == 1 else pictures
     limit = config.gpt.context_length - 1 if max_new_tokens is None else max_new_tokens
     texts = []

@@ -45,7 +45,8 @@ def main() -> None:
     parser.add_argument("--bridges", type=float, metavar="MINUTES",
                         help="instead: both fusions, encoder frozen or trained, so many minutes each, one seed")
     arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.steps < 1 or (arguments.bridges or 1) <= 0:
+    minutes = 1.0 if arguments.bridges is None else arguments.bridges
+    if arguments.seeds < 1 or arguments.steps < 1 or not 0 < minutes < 1e6:
         parser.error("--seeds, --steps and --bridges must be above 0")
     rng, tests = random.Random("tests"), []  # the lesson's own
     for artists in (SEEN_ARTISTS, [UNSEEN_ARTIST]):

@@ -26,6 +26,7 @@ from vit_from_scratch.evaluation import evaluate
 from vit_from_scratch.paths import CACHE
 from vit_from_scratch.pictures import Pictures, load_pictures
 from vit_from_scratch.recipe import Recipe, read_recipe
+from vit_from_scratch.train_command import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,10 +66,17 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "first_hour", help="default: build/first_hour")
     asked, passed_on = parser.parse_known_args()
+    if not 0 < asked.minutes < 1e6 or not 0 < asked.every < 1e6 or asked.pictures < 1:
+        parser.error("--minutes and --every must be above 0, and --pictures at least 1")
+    try:
+        recipes = [Recipe(**read_recipe(recipe)) for recipe in asked.recipes]
+    except (OSError, TypeError, ValueError) as error:
+        parser.error(str(error))
     if asked.output.exists():
         parser.error(f"{asked.output} is there already: move it away, or choose another --output")
-    options = ["--data", read_recipe(asked.recipes[0]).get("data", Recipe.data), "--val-fraction", "0.1", "--device",
-               "cpu", "--save-minutes", str(asked.every), "--root", str(asked.root), *passed_on]
+    options = ["--data", recipes[0].data, "--val-fraction", "0.1", "--device", "cpu", "--save-minutes",
+               str(asked.every), "--root", str(asked.root), *passed_on]
+    build_parser().parse_args(options)  # says what is wrong before anything is made
     asked.output.mkdir(parents=True)
     outputs = {recipe: asked.output / Path(recipe).stem for recipe in asked.recipes}
     threads, runs = str(max(1, torch.get_num_threads() // len(outputs))), {}
@@ -87,8 +95,9 @@ def main() -> None:
                 break
     except KeyboardInterrupt:
         print("stopping")
-    for run in runs.values():
-        run.terminate()
+    finally:  # no run goes on alone
+        for run in runs.values():
+            run.terminate()
     snapshots = {}
     for recipe, output in outputs.items():
         runs[recipe].wait()

@@ -24,6 +24,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.epochs < 1:
         parser.error("--seeds and --epochs must be at least 1")
+    try:
+        recipe = EMOJI_RECIPE.replace(epochs=arguments.epochs)
+        ViTModel(CONFIGS[arguments.model])(torch.zeros(1, 3, 32, 32))
+    except ValueError as error:
+        parser.error(f"{error} (the pictures have 32 pixels, and the warm-up is the recipe's)")
     train_loader, val_loader = make_loaders(load_emoji("train"), load_emoji("val"), batch_size=64)
     tests = {split: DataLoader(load_emoji(split), batch_size=256) for split in ("val", "test_seen", "test_unseen")}
     print(f"{arguments.model}, {arguments.epochs} epochs, on {best_device()} with {torch.get_num_threads()} threads, "
@@ -35,8 +40,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         torch.manual_seed(seed)
         model = ViTModel(CONFIGS[arguments.model])
-        recipe = EMOJI_RECIPE.replace(epochs=arguments.epochs, seed=seed)
-        history = train(model, train_loader, val_loader, recipe, augment=augment, mix=cutmix)
+        history = train(model, train_loader, val_loader, recipe.replace(seed=seed), augment=augment, mix=cutmix)
         answers = [evaluate(view, loader) for view in (model, ShiftTTA(model)) for loader in tests.values()]
         rows.append([history.epochs[-1]["minutes"], *(100 * answer.accuracy for answer in answers)])
         print(f"{seed:6d} {rows[-1][0]:8.2f}" + "".join(f"{value:12.1f}%" for value in rows[-1][1:]), flush=True)
