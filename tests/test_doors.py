@@ -3,6 +3,7 @@
 `python -m pytest tests/test_doors.py` counts them: every case is one test.
 """
 
+import errno
 import os
 import signal
 
@@ -248,3 +249,32 @@ CAPTION = [
 @pytest.mark.parametrize("words", CAPTION, ids=" ".join)
 def test_vit_caption_refuses(place, capsys, words):
     one_clear_line(caption_command.main, words, capsys)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+                                   MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])  # fmt: skip
+def test_too_little_memory_is_said(place, capsys, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(train_command, "_start_run", fail)
+    assert "lacks memory" in one_clear_line(train_command.main, TINY, capsys)
+
+
+def test_a_folder_called_memory_is_no_lack_of_it(place, capsys):
+    assert "no folder at memory_cards" in one_clear_line(train_command.main, [*TINY, "--data", "memory_cards"], capsys)
+
+
+def test_a_folder_of_ones_own_stays(place, capsys):
+    (place / "run").mkdir()
+    one_clear_line(train_command.main, [*TINY, "--data", "nowhere"], capsys)
+    assert (place / "run").is_dir()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_no_end(place, monkeypatch, number):
+    def fail(*_, **__):
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    assert train_command.main(TINY) == 0

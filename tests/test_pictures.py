@@ -189,7 +189,7 @@ def test_a_part_may_lack_a_class_and_its_labels_stay(tmp_path):
     ("folders", "message"),
     [(("validation/cat", "validation/dog"), "holds folders, and no pictures of a class validation"),
      (("train/cat", "train/dog", "Training/cat"), "both for train: rename one of them"),
-     (("train/cat", "train/dog", "bird"), "bird with files: move bird into one of them or away"),
+     (("train/cat", "train/dog", "bird"), "bird with pictures: move bird into one of them or away"),
      (("train/cat",), "has one class, cat")],
 )  # fmt: skip
 def test_parts_that_are_not_clear(tmp_path, refuses, folders, message):
@@ -202,3 +202,26 @@ def test_of_many_classes_the_first_ten_are_told(tmp_path):
     lay_out(tmp_path, *map(str, range(12)))
     told = describe(load_pictures(str(tmp_path), (8, 8), 0.0, show_progress=False))
     assert told.startswith("train: 0 1, 1 1, 2 1,") and told.endswith("9 1 and 2 classes more")
+
+
+def test_what_lies_beside_the_parts_may_hold_other_files(tmp_path):
+    lay_out(tmp_path, "train/cat", "train/dog", "val/cat")
+    for name in ("annotations/cat.xml", "models/.DS_Store", "train/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("of a program")
+    assert list(load_pictures(str(tmp_path), (8, 8), show_progress=False)) == ["train", "val"]
+
+
+def test_a_mac_makes_no_class_of_a_year(tmp_path, refuses):
+    lay_out(tmp_path, "2020/cat", "2020/dog", "2021/cat")
+    for year in ("2020", "2021"):
+        (tmp_path / year / ".DS_Store").write_text("of a program")
+    with refuses(ValueError, "2020 holds folders, and no pictures"):
+        load_pictures(str(tmp_path), (8, 8), show_progress=False)
+
+
+def test_a_part_without_pictures_is_refused(tmp_path, refuses):
+    lay_out(tmp_path, "train/cat", "train/dog")
+    (tmp_path / "val" / "cat").mkdir(parents=True)
+    with refuses(FileNotFoundError, str(tmp_path / "val"), "no picture"):
+        load_pictures(str(tmp_path), (8, 8), show_progress=False)

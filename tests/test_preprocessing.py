@@ -149,9 +149,11 @@ def test_other_libraries_say_what_they_want(tiny, model):
         weights = to_layout(ViTModel(plain), layout)
         assert read(weights, num_heads=4).config.preprocessing is None  # a file doesn't tell
         assert read(weights, num_heads=4, preprocessing=OTHER).config.preprocessing == OTHER
-        assert read(weights, plain).config == plain
+        assert read(weights, plain).config == plain.replace(preprocessing=None)  # the default says nothing
+        assert read(weights, plain.replace(preprocessing=OTHER)).config.preprocessing == OTHER
         scaled = to_layout(ViTModel(plain.replace(layer_scale=0.1)), layout)
         assert read(scaled, num_heads=4).config.preprocessing == DINOV2
+        assert read(scaled, plain.replace(layer_scale=0.1)).config.preprocessing == DINOV2
     theirs = VisionTransformer(32, 16, 1, 3, 192, 768)
     assert from_torchvision(theirs).config.preprocessing == IMAGENET
     assert from_torchvision(to_torchvision(model)).config.preprocessing == OTHER  # not lost on the way
@@ -246,7 +248,7 @@ def test_where_nobody_knows_pictures_are_refused(refuses, tmp_path, folder, mode
 
 
 def test_a_data_set_that_was_prepared_for_another_model(refuses, folder, model):
-    model.classes = None
+    model = ViTModel(model.config.replace(num_classes=2))
     wrong, right = image_folder(folder, 8), image_folder(folder, 8, preprocessing=OTHER)
     for data in (wrong, Subset(wrong, range(4)), Subset(Subset(wrong, range(4)), range(2))):
         with refuses(ValueError, str(DEFAULT_PREPROCESSING), str(OTHER), "preprocessing=model.config.preprocessing"):
@@ -272,7 +274,7 @@ def test_pixels_that_no_preparation_gives(refuses, tiny, value):
 def test_pixels_that_seem_prepared_for_another_model(tiny, images, warned):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check_pixels(ViTModel(tiny), images)
+        check_pixels(ViTModel(tiny), images.min().item(), images.max().item())
     assert [str(one.message).startswith("pixels go from") for one in caught] == [True] * warned
 
 
@@ -289,3 +291,28 @@ def test_captions_pictures_are_prepared_as_asked(tmp_path):
     image, _ = CaptionFolder(tmp_path, image_size=16, preprocessing=OTHER)[0]
     assert torch.equal(image, replace(OTHER, crop_mode="border")(photo(30, 20), 16))
     assert CONFIGS["ViT-B/16"].preprocessing == DEFAULT_PREPROCESSING
+
+
+@pytest.mark.parametrize("change", [{"mean": None}, {"mean": 0.5}, {"std": (0.5, 0.5)}, {"crop_pct": "0.9"},
+                                    {"crop_pct": None}, {"mean": (float("nan"),) * 3}], ids=str)  # fmt: skip
+def test_a_field_of_another_type(refuses, change):
+    with refuses(ValueError, "expected"):
+        Preprocessing(**change)
+
+
+def test_a_squashed_and_cropped_picture_is_that_of_transformers():
+    """DeiT's: first all of it in 256 x 256, then the middle."""
+    facts = {"do_resize": True, "size": {"height": 256, "width": 256}, "do_center_crop": True, "resample": 3,
+             "crop_size": {"height": 224, "width": 224}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+    found = huggingface_preprocessing(facts)
+    assert found == Preprocessing(crop_mode="squash", crop_pct=0.875)
+    whole = np.array(photo(600, 300).resize((256, 256), Image.Resampling.BICUBIC))[16:-16, 16:-16]
+    assert (found(photo(600, 300), 224) - normalize(torch.from_numpy(whole).permute(2, 0, 1))).abs().max() < 0.02
+
+
+def test_one_warning_for_a_whole_loader(tiny):
+    loader = DataLoader(TensorDataset(torch.rand(40, 3, 8, 8), torch.zeros(40, dtype=torch.int64)), batch_size=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        evaluate(ViTModel(tiny), loader, "cpu")
+    assert len(caught) == 1

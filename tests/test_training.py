@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from statistics import mean
 
+import numpy as np
 import pytest
 import torch
 from conftest import same
@@ -1054,7 +1055,7 @@ def test_a_digest_tells_data_apart(emoji, folder):
     assert len(set(digests)) == len(sets) and digests == [digest_of(data) for data in sets]
     (folder / "cat" / "0.png").rename(folder / "cat" / "99.png")
     assert digest_of(image_folder(folder, 8)) != digests[0]
-    assert digest_of(iter([1])) is None
+    assert digest_of(iter([1])) == digest_of(iter([2]))  # nothing is known of these
 
 
 def test_layers_may_learn_at_rates_of_their_own(tiny, loaders):
@@ -1072,3 +1073,50 @@ def test_layers_may_learn_at_rates_of_their_own(tiny, loaders):
     unchanged = {name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])}
     still = {id(parameter) for parameter in loop.optimizers[0].param_groups[1]["params"]}
     assert unchanged == {name for name, parameter in model.named_parameters() if id(parameter) in still} != set()
+
+
+# ---- what users' own data sets and models look like ----
+
+
+class Labelled(torch.utils.data.Dataset):
+    """A data set of somebody else, with attributes whose names mean something here."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, i: int):
+        return torch.rand(3, 8, 8) * 2 - 1, i % 3
+
+
+@pytest.mark.parametrize("attributes", [
+    {"labels": [0, 1, 2]}, {"samples": [("a", 0, "more")]}, {"images": ["a"], "labels": ["b"]}, {"classes": 3},
+    {"preprocessing": "none"}, {"classes": ("cat", "dog", "emu")}, {"classes": np.array(["cat", "dog", "emu"])},
+    {"classes": [("cat", "kitten"), ("dog",), ("emu",)]}, {"config": {"a": 1}},
+], ids=str)  # fmt: skip
+def test_data_sets_of_others_train_and_go_on(tiny, tmp_path, attributes):
+    loader, model = DataLoader(Labelled(**attributes), batch_size=3), ViTModel(tiny)
+    config = RECIPE.replace(epochs=1, warmup_epochs=0.0)
+    for _ in range(2):  # the second time from the file
+        run(model, (loader, loader), config, checkpoint=tmp_path / "vit.pt")
+    names = attributes.get("classes")
+    expected = list(map(str, names)) if isinstance(names, list | tuple) else None
+    assert load_checkpoint(tmp_path / "vit.pt").classes == expected
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_a_wrapped_model_goes_on_from_its_file(tiny, loaders, tmp_path, wrap):
+    path = tmp_path / "vit.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(wrap(ViTModel(tiny)), loaders, augment=raise_at(4), checkpoint=path)
+    model = ViTModel(tiny)
+    history = run(wrap(model), loaders, checkpoint=path)
+    assert len(history.epochs) == RECIPE.epochs and same(load_checkpoint(path).state_dict(), model.state_dict())
+
+
+def test_more_logits_than_classes_are_refused(tiny, folder, refuses):
+    loader = DataLoader(image_folder(folder, 8), batch_size=8)
+    with refuses(ValueError, "3 classes, the data have 2", "num_classes=2", "replace_head"):
+        run(ViTModel(tiny), (loader, loader))

@@ -154,7 +154,7 @@ def _pairs_in(text: str) -> list[tuple[str, str]]:
     rows = csv.reader(lines, strict=True) if is_table else csv.reader(lines, delimiter=sign, quoting=csv.QUOTE_NONE)
     before = 0  # lines
     for row in rows:
-        if any(re.search(r"\n[^,\n]+\.\w{2,5},", field) for field in row):  # other pictures' lines within a caption
+        if any(re.search(r"\n[^,\n]+\.(jpe?g|png|gif|webp|bmp|tiff?),", field, re.I) for field in row):  # a line in it
             raise ValueError(f"a quotation mark opens in line {before + 1} and closes in line {rows.line_num}")
         if len(row) == 1:
             raise ValueError(f"line {rows.line_num} is not a picture and its caption")
@@ -179,10 +179,11 @@ def read_captions(path: str | os.PathLike) -> dict[str, list[str]]:
                          "`1.jpg#0<tab>a dog runs`, or `1.jpg,a dog runs` after `image,caption`, or COCO") from error
     captions: dict[str, list[str]] = {}
     for name, text in pairs:
+        name = name.strip()
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts or "\0" in name:
             raise ValueError(f"{path} names the picture {name}: expected names within the folder of the pictures")
         if text.strip():
-            captions.setdefault(name.strip(), []).append(text.strip())
+            captions.setdefault(name, []).append(text.strip())
     if not captions:
         raise ValueError(f"{path} has no captions in it: expected a picture's name and its caption on each line")
     return captions

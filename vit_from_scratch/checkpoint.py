@@ -66,12 +66,14 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
 
     A TypeError for anything else, of which a reader of the file would need the code; then nothing is written.
     """
-    model = unwrap(model)
+    classes, model = getattr(model, "classes", None), unwrap(model)
     config = getattr(model, "config", None)
-    state = {"format": FORMAT, "kind": kind_of(model), "model": weights or model.state_dict(),
-             "config": config.to_dict() if isinstance(config, Config) else None,
-             "classes": getattr(model, "classes", None)}
-    state |= more
+    state: dict[str, Any] = {
+        "format": FORMAT, "kind": kind_of(model), "model": weights or model.state_dict(),
+        "config": config.to_dict() if isinstance(config, Config) else None,
+        "classes": getattr(model, "classes", classes),
+    } | more
+    state["classes"] = state["classes"] and list(map(str, state["classes"]))
     for name in (name for name, value in state.items() if not _is_data(value)):
         raise TypeError(f"{name} holds more than data; expected numbers, strings, tensors, lists and dicts of them: "
                         "take .item() of NumPy's numbers, and vars() of objects")
@@ -130,12 +132,14 @@ def load_checkpoint(path: str | os.PathLike, config: Config | None = None,
     try:
         model = found(found.config_class(**state["config"]))
         model.load_state_dict(state["model"])
-        if not all(weight.is_floating_point() and weight.isfinite().all() for weight in state["model"].values()):
+        weights = [state["model"][name] for name, _ in model.named_parameters()]
+        if not all(weight.is_floating_point() and weight.isfinite().all() for weight in weights):
             raise ValueError("not all weights are finite floats")
-        model.classes, wanted = state.get("classes"), getattr(model.config, "num_classes", None)
-        if model.classes and wanted and (not isinstance(model.classes, list) or len(model.classes) != wanted):
-            raise ValueError(f"the names of its classes are {model.classes}, for {wanted} logits")
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        model.classes, num_classes = state.get("classes"), getattr(model.config, "num_classes", None)
+        is_list = isinstance(model.classes, list)
+        if model.classes and (not is_list or (num_classes and len(model.classes) != num_classes)):
+            raise ValueError(f"the names of its classes are {model.classes}, for {num_classes} logits")
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} is a damaged checkpoint, its config and weights make no {kind} "
                          f"({str(error).splitlines()[0]}): use another file, or train again") from error
     if config is not None:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
+from .config import Config
 from .preprocessing import Preprocessing
 
 
@@ -78,29 +79,39 @@ def source_of(loader) -> Any:
     return dataset
 
 
-def check_data(model: nn.Module, loader) -> None:
-    """Raise a ValueError if a loader's data set has other classes than the model, or was prepared for another one."""
-    dataset = source_of(loader)
-    theirs, ours = getattr(dataset, "classes", None), getattr(model, "classes", None)
-    if theirs and ours and list(theirs) != list(ours):
-        raise ValueError(f"the data have the classes {', '.join(theirs[:20])}; expected the model's, in its order, "
-                         f"{', '.join(ours[:20])}: use image_folder(path, classes=model.classes)")
+def check_data(model: nn.Module, loader, classes: list[str] | None = None) -> None:
+    """Raise a ValueError if a loader's data set has other classes than the model, or was prepared for another one.
+
+    The names of the classes are those of the model, or `classes`, where it is going to be trained for these.
+    """
+    dataset, config = source_of(loader), getattr(model, "config", None)
+    theirs, ours = getattr(dataset, "classes", None), classes or getattr(model, "classes", None)
+    if isinstance(theirs, (list, tuple)) and ours and list(map(str, theirs)) != list(map(str, ours)):
+        raise ValueError(f"the data have the classes {', '.join(map(str, theirs[:20]))}; expected the model's, in its "
+                         f"order, {', '.join(map(str, ours[:20]))}: use image_folder(path, classes=model.classes)")
+    num_classes = getattr(config, "num_classes", None)
+    if classes and isinstance(config, Config) and num_classes not in (None, 0, len(classes)):
+        raise ValueError(f"the model has {num_classes} classes, the data have {len(classes)}: build it with "
+                         f"num_classes={len(classes)}, or use replace_head(model, {len(classes)})")
     prepared = getattr(dataset, "preprocessing", None)
-    if prepared and hasattr(model, "config") and prepared != preprocessing_of(model):
+    if isinstance(prepared, Preprocessing) and isinstance(config, Config) and prepared != preprocessing_of(model):
         raise ValueError(f"the data were made with {prepared}; expected the model's {preprocessing_of(model)}: use "
-                         "image_folder(path, preprocessing=model.config.preprocessing)")
+                         "image_folder(path, preprocessing=model.config.preprocessing), or change the model's config")
 
 
-def check_pixels(model: nn.Module, images: torch.Tensor) -> None:
-    """Raise a ValueError if pixels are NaN or far from what they can be; warn if not far, or from 0 to 1."""
+def check_pixels(model: nn.Module, low: float, high: float) -> None:
+    """Raise a ValueError if a data set's lowest and highest pixel are NaN, or far from what they can be.
+
+    Only warn if they are a little too far, or go from 0 to 1.
+    """
     known = getattr(getattr(model, "config", None), "preprocessing", None)
-    if known is None or not images.is_floating_point() or not images.numel():
+    if not isinstance(known, Preprocessing):
         return
     ends = known.normalize(torch.tensor([0, 255])[:, None, None, None].expand(2, 3, 1, 1))
-    (black, white), (low, high) = ((values.min().item(), values.max().item()) for values in (ends, images))
+    black, white = ends.min().item(), ends.max().item()
     found = f"pixels go from {low:.3g} to {high:.3g}; expected {black:.3g} (black) to {white:.3g} (white)"
-    beyond = max(black - low, high - white) / (white - black)  # half of it may be noise, or a change of brightness
-    if not beyond < 4:
+    beyond = max(black - low, high - white) / (white - black)  # 0.5: half of all grey levels too far; noise may be so
+    if not beyond < 4:  # NaN is not, either
         raise ValueError(f"{found}: let model.config.preprocessing.normalize make them of bytes")
     if beyond > 0.5 or (low >= 0 and high <= 1 and black < 0):
         warnings.warn(f"{found}: were they prepared for another model? See model.config.preprocessing", stacklevel=3)
@@ -135,12 +146,15 @@ def evaluate(model: nn.Module, loader: DataLoader, device: torch.device | str | 
     model.to(device)
     check_data(model, loader)
     answers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    ends: list[torch.Tensor] = []
     with eval_mode(model):
         for images, labels in loader:
-            check_pixels(model, images)
+            ends += images.float().aminmax() if images.numel() else ()
             answers.append((model(images.to(device)).float().cpu(), labels))
     if not answers:
         raise ValueError("the loader has no pictures: nothing to evaluate")
+    if ends:
+        check_pixels(model, torch.stack(ends).min().item(), torch.stack(ends).max().item())
     logits, labels = (torch.cat(batches) for batches in zip(*answers, strict=True))
     check_labels(labels, logits)
     if logits.isnan().any():

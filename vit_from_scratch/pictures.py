@@ -22,6 +22,7 @@ from vit_from_scratch.data import (
     PictureFolder,
     cifar10,
     class_folders,
+    has_pictures,
     image_folder,
     load_emoji,
     normalize,
@@ -65,7 +66,10 @@ def _read_into(images: torch.Tensor, folder: PictureFolder, workers: int, show_p
 
 
 def decode(folder: PictureFolder, show_progress: bool = True) -> Pictures:
-    """Read every picture of an `image_folder`, once, with a process per core; a ValueError if one can't be read."""
+    """Read every picture of an `image_folder`, once, with a process per core, at most 8; then the folder gives bytes.
+
+    A ValueError or OSError names a file that can't be read.
+    """
     folder.transform = partial(folder.preprocessing.resize, image_size=folder.image_size)  # they stay bytes
     images = torch.empty(len(folder), *folder[0][0].shape, dtype=torch.uint8)
     workers = min(8, os.cpu_count() or 1)
@@ -100,9 +104,9 @@ def find_parts(path: Path) -> dict[str, Path]:
     if "train" not in parts:
         return {}
     for name in others:
-        if any(entry.is_file() for entry in (path / name).iterdir()):
-            raise ValueError(f"{path} has {', '.join(parts)} with classes in them, and {name} with files: move {name} "
-                             f"into one of them or away, or pass {parts['train']}")
+        if has_pictures(path / name):
+            raise ValueError(f"{path} has {', '.join(parts)} with classes in them, and {name} with pictures: move "
+                             f"{name} into one of them or away, or pass {parts['train']}")
     return parts
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 _EXPECTED = {
     "mean": "three numbers", "std": "three numbers above 0", "crop_mode": "center, squash or border",
@@ -16,12 +15,16 @@ _EXPECTED = {
 }
 
 
+def _are_three(values) -> bool:
+    return isinstance(values, tuple) and len(values) == 3 and all(abs(float(value)) < 100 for value in values)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """How a picture becomes a model's input: the same way as in the model's training.
 
     Args:
-        mean, std: of red, green and blue, on a scale from 0 (black) to 1: subtracted, then divided by.
+        mean, std: a number each for red, green and blue, where 0 is black and 1 is white: subtracted, then divided by.
         crop_mode: "center" cuts the middle out in the right shape; "squash" changes the picture's shape; "border" takes
             the whole picture, with white beside it.
         crop_pct: the share of height and width that is left of the middle, more than 0 and at most 1; not for "border".
@@ -36,15 +39,19 @@ class Preprocessing:
 
     def __post_init__(self):
         for name in ("mean", "std"):  # from a file they come as lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        fits = {"mean": len(self.mean) == 3, "std": len(self.std) == 3 and min(self.std) > 0,
-                "crop_mode": self.crop_mode in ("center", "squash", "border"), "crop_pct": 0 < self.crop_pct <= 1,
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        fits = {"mean": _are_three(self.mean), "std": _are_three(self.std) and min(self.std) > 0,
+                "crop_mode": self.crop_mode in ("center", "squash", "border"),
+                "crop_pct": isinstance(self.crop_pct, (int, float)) and 0 < self.crop_pct <= 1,
                 "interpolation": self.interpolation in ("nearest", "bilinear", "bicubic", "lanczos")}
         for name in (name for name in fits if not fits[name]):
             raise ValueError(f"{name} is {getattr(self, name)!r}; expected {_EXPECTED[name]}")
 
-    def resize(self, picture: Image.Image, image_size: int | tuple[int, int]) -> torch.Tensor:
-        """An RGB picture of any size -> uint8 (3, h, w); `image_size` is its side in pixels, or (height, width)."""
+    def resize(self, picture, image_size: int | tuple[int, int]) -> torch.Tensor:
+        """An RGB picture of PIL -> uint8 (3, h, w); `image_size` is the new side in pixels, or (height, width)."""
+        from PIL import Image, ImageOps  # here, so that a model without pictures, such as a GPT, needs no PIL
+
         h, w = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
         method, edge = Image.Resampling[self.interpolation.upper()], (1 - self.crop_pct) / 2
         if self.crop_mode == "center":
@@ -61,12 +68,12 @@ class Preprocessing:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (..., 3, h, w), 0 to 255 -> float32: `(images / 255 - mean) / std`."""
+        """uint8 (..., 3, h, w), 0 to 255 -> float32: `(images / 255 - mean) / std`, in the order of `normalize`."""
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
         return images.float() / (255 * std) - mean / std
 
-    def __call__(self, picture: Image.Image, image_size: int | tuple[int, int]) -> torch.Tensor:
-        """An RGB picture of any size -> what a model takes, float32 (3, h, w)."""
+    def __call__(self, picture, image_size: int | tuple[int, int]) -> torch.Tensor:
+        """An RGB picture of PIL, of any size -> what a model takes, float32 (3, h, w)."""
         return self.normalize(self.resize(picture, image_size))
 
 

@@ -28,7 +28,7 @@ from .checkpoint import atomic_write, check_same
 from .config import CONFIGS, ViTConfig
 from .model import ViTModel
 from .patches import Size, to_pair
-from .preprocessing import Preprocessing
+from .preprocessing import DEFAULT_PREPROCESSING, Preprocessing
 
 # %% ../notebooks/08_pretrained.ipynb #08-007
 LAYOUTS = {  # each with what {b} stands for in the table: how the names in block i begin
@@ -174,12 +174,16 @@ def _read_file(path: Path, kind: str) -> dict:
         raise ValueError(f"{path} is no {kind} file of weights, or is cut short ({reason}): fetch it again") from None
 
 # %% ../notebooks/08_pretrained.ipynb #08-029
+_DINO_HEAD = ("head.mlp.", "head.last_layer.")
+
+
 def _without_prefix(state: Mapping) -> Mapping:
     """The same without what DataParallel, `torch.compile` and training scripts put before every name."""
     for prefix in ("module.", "_orig_mod.", "model.", "backbone."):
         inside = {name[len(prefix):]: value for name, value in state.items() if str(name).startswith(prefix)}
-        if len(inside) == len(state) or (prefix == "backbone." and inside):  # DINO keeps its own head beside it
-            state = inside
+        beside = {name: value for name, value in state.items() if not str(name).startswith(prefix)}
+        if inside and (not beside or prefix == "backbone."):  # DINO's files have a head of its own, for its training
+            state = inside | {name: value for name, value in beside.items() if not str(name).startswith(_DINO_HEAD)}
     return state
 
 
@@ -232,20 +236,19 @@ def load_weights(state: Mapping[str, torch.Tensor], layout: str, config: ViTConf
     if not head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
     weights = translate(state, layout)
-    known.setdefault("preprocessing", None)
+    has_scales = "encoder.blocks.0.scale1.scale" in weights  # as DINOv2 has, and DeiT III
+    known["preprocessing"] = known.get("preprocessing") or (DINOV2 if has_scales else None)
     if config is None:
-        if known["preprocessing"] is None and "encoder.blocks.0.scale1.scale" in weights:  # DINOv2, or DeiT III
-            known["preprocessing"] = DINOV2
         return build(ViTModel(infer_config(weights, **known)), weights)
     unseen = ("num_heads", "norm_eps", "image_size", "drop_rate", "layer_scale")
     found = infer_config(weights, **({name: getattr(config, name) for name in unseen} | known))
     if found.num_classes != config.num_classes:
         raise ValueError(f"the weights have {found.num_classes} classes, the config {config.num_classes}: load them "
                          f"without a config, then use replace_head(model, {config.num_classes})")
-    as_told = found.preprocessing or config.preprocessing  # the source knows best, if it says so
     check_same("config", f"the source ({layout})", found.replace(preprocessing=config.preprocessing).to_dict(),
                config.to_dict())
-    return build(ViTModel(config.replace(preprocessing=as_told)), weights)
+    said = None if config.preprocessing == DEFAULT_PREPROCESSING else config.preprocessing  # the default says nothing
+    return build(ViTModel(config.replace(preprocessing=known["preprocessing"] or said)), weights)
 
 # %% ../notebooks/08_pretrained.ipynb #08-032
 def from_torchvision(source, config: ViTConfig | None = None, *, head: bool = True, **known) -> ViTModel:
@@ -257,7 +260,7 @@ def from_torchvision(source, config: ViTConfig | None = None, *, head: bool = Tr
         config: what it must be, checked; None reads it off the weights.
         head: False leaves the classifier out: `num_classes` is 0.
         **known: num_heads, norm_eps, image_size or preprocessing, where weights can't tell (see `infer_config`).
-            Torchvision's own weights take `IMAGENET`; those of "SWAG" take all of a picture, bicubic.
+            Torchvision's own take `IMAGENET`, but with crop_pct 0.926 for L/16; "SWAG" takes all of a picture, bicubic.
 
     Raises:
         FileNotFoundError, TypeError: as in `read_weights`.
@@ -289,7 +292,9 @@ def from_timm(source, config: ViTConfig | None = None, *, head: bool = True, **k
             raise ValueError(f"this model's activation is {activation}; ours is gelu")
         told = getattr(source, "pretrained_cfg", None) or {}
         facts = {field.name: told[field.name] for field in dataclasses.fields(Preprocessing) if told.get(field.name)}
-        known = {"preprocessing": Preprocessing(**facts) if facts else None, "num_heads": block.attn.num_heads,
+        if facts and "preprocessing" not in known:
+            known["preprocessing"] = Preprocessing(**facts)
+        known = {"num_heads": block.attn.num_heads,
                  "norm_eps": block.norm1.eps, "image_size": source.patch_embed.img_size} | known
     return load_weights(read_weights(source), "timm", config, head, **known)
 
@@ -311,14 +316,13 @@ def read_with_config(source) -> tuple[dict[str, torch.Tensor], dict, dict]:
     if not isinstance(source, str | os.PathLike):
         return read_weights(source), source.config.to_dict() if hasattr(source, "config") else {}, {}
     path = Path(source)
-    folder = path if path.is_dir() else path.parent
-    files = [path]
-    if path.is_dir():
-        names = ("model.safetensors", "pytorch_model.bin")
-        shards = [_read_json(folder / f"{name}.index.json").get("weight_map") for name in names]
-        found = [{name} for name in names if (folder / name).is_file()]
-        found += [set(shard.values()) for shard in shards if isinstance(shard, dict)]
-        files = [folder / Path(name).name for name in sorted(found[0] if found else {names[0]})]
+    folder, files = (path, [path / "model.safetensors"]) if path.is_dir() else (path.parent, [path])
+    for name in ("pytorch_model.bin", "model.safetensors") if path.is_dir() else ():  # the second is the better
+        shards = _read_json(folder / f"{name}.index.json").get("weight_map")
+        if (folder / name).is_file():
+            files = [folder / name]
+        elif isinstance(shards, dict):
+            files = [folder / Path(shard).name for shard in sorted(set(shards.values()))]
     weights = {name: tensor for file in files for name, tensor in read_weights(file).items()}
     return weights, _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
 
@@ -328,15 +332,18 @@ def huggingface_preprocessing(facts: Mapping[str, Any]) -> Preprocessing:
     size: dict[str, Any]
     crop: dict[str, Any]
     try:
-        sides = (facts["size"], facts.get("crop_size"))
-        size, crop = (dict(side) if isinstance(side, dict) else {"height": side} for side in sides)
-        side = int(size.get("shortest_edge") or size["height"])
-        mode = "center" if facts.get("do_center_crop") else "squash"
-        if not facts.get("do_normalize", True) or not facts.get("do_resize", True):
-            raise ValueError("it does not resize, or not normalize")
+        told = (facts["size"], facts.get("crop_size"))
+        size, crop = (dict(sides) if isinstance(sides, dict) else {"height": sides} for sides in told)
+        shortest = int(size.get("shortest_edge") or size["height"])
+        mode, is_cropped = "center" if size.get("shortest_edge") else "squash", facts.get("do_center_crop", False)
+        steps = [facts.get(name, True) for name in ("do_normalize", "do_resize", "do_rescale")]
+        if not all(steps) or abs(255 * facts.get("rescale_factor", 1 / 255) - 1) > 1e-3:
+            raise ValueError("it does not resize, or does not normalize")
+        if mode == "center" and not is_cropped:
+            raise ValueError("it keeps the shape of pictures")
         return Preprocessing(
             mean=facts["image_mean"], std=facts["image_std"], crop_mode=mode,
-            crop_pct=min(1.0, int(crop["height"]) / side) if mode == "center" else 1.0,
+            crop_pct=min(1.0, int(crop["height"]) / shortest) if is_cropped else 1.0,
             interpolation=Image.Resampling(facts.get("resample", 2)).name.lower(),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -355,12 +362,12 @@ def from_huggingface(source, config: ViTConfig | None = None, *, head: bool = Tr
         raise ValueError(f"this model's activation is {facts['hidden_act']}; ours is gelu")
     theirs = {"num_attention_heads": "num_heads", "layer_norm_eps": "norm_eps", "image_size": "image_size"}
     known = {ours: facts[name] for name, ours in theirs.items() if name in facts} | known
-    if processor:
+    if processor and "preprocessing" not in known:
         known = {"preprocessing": huggingface_preprocessing(processor)} | known
     if config is None:
         known = {"norm_eps": 1e-6 if any("layer_scale1" in name for name in weights) else 1e-12} | known
     model = load_weights(weights, "huggingface", config, head, **known)
-    names = [facts.get("id2label", {}).get(key, "") for k in range(model.config.num_classes) for key in (k, str(k))]
+    names = [(facts.get("id2label") or {}).get(key, "") for k in range(model.config.num_classes) for key in (k, str(k))]
     names = [name for name in names if name]
     if names and len(names) == model.config.num_classes and not names[0].startswith("LABEL_"):  # which means no name
         model.classes = names  # type: ignore[assignment]

@@ -6,12 +6,15 @@ __all__ = ['build_parser', 'how_to_go_on', 'main']
 # %% ../notebooks/11_scaling.ipynb #11-059
 import argparse
 import contextlib
+import errno
 import inspect
+import io
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -88,7 +91,7 @@ def _check_options(options: argparse.Namespace, output: Path, group: Communicato
 @contextlib.contextmanager
 def _alone_in(output: Path, group: Communicator) -> Iterator[None]:
     """In the block no other run writes to the folder; an error, in every process, if one does, or if nobody can."""
-    lock, problem = FileLock(output / ".lock"), None
+    lock, problem, is_new = FileLock(output / ".lock"), None, not output.exists()
     if group.rank == 0:
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -98,17 +101,20 @@ def _alone_in(output: Path, group: Communicator) -> Iterator[None]:
         except NotImplementedError:  # a disk without locks
             pass
         except OSError as error:
-            problem = error  # type: ignore[assignment]
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # these are a disk without locks, too
+                problem = error  # type: ignore[assignment]
     if group.all_reduce(torch.tensor(float(problem is not None), device=group.device)).item():
         raise problem or ValueError(f"the first process can't write to {output}")
     try:
         yield
     finally:
         if group.rank == 0:
-            lock.release()
-            with contextlib.suppress(OSError):  # the folder goes, too, if nothing is in it
+            with contextlib.suppress(OSError):  # an open file can't go on Windows, and stays
                 (output / ".lock").unlink(missing_ok=True)
-                output.rmdir()
+            lock.release()
+            with contextlib.suppress(OSError):  # the folder goes if we made it, and nothing is in it
+                if is_new:
+                    output.rmdir()
 
 
 def _start_run(options: argparse.Namespace, recipe: Recipe, output: Path, group: Communicator) -> DistributedTrainer:
@@ -154,9 +160,9 @@ def _run(options: argparse.Namespace, words: list[str], group: Communicator) -> 
     """What `main` does in each process: check everything, then train and test."""
     changes = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
     fields_set = ({} if options.recipe is None else read_recipe(options.recipe)) | changes
-    warmup, epochs = (fields_set.get(name, getattr(Recipe, name)) for name in ("warmup_epochs", "epochs"))
-    if warmup >= epochs >= 1 and "warmup_epochs" not in changes:  # fewer epochs than the recipe was made for
-        fields_set["warmup_epochs"] = epochs / 4
+    warmup = fields_set.get("warmup_epochs", Recipe.warmup_epochs)
+    if "warmup_epochs" not in changes and 1 <= changes.get("epochs", 0) <= warmup:
+        fields_set["warmup_epochs"] = changes["epochs"] / 4  # fewer epochs than the recipe was made for
     recipe = Recipe(**fields_set)
     name = Path(options.recipe).stem if options.recipe else Path(recipe.data).resolve().name
     output = options.output or BUILD / "runs" / name
@@ -187,6 +193,9 @@ def _train_and_test(trainer: DistributedTrainer, words: list[str]) -> None:
 def main(words: list[str] | None = None) -> int:
     """The command: gives 0 at the end, 2 after a clear error, and 128 + n where signal n stopped it."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):  # a console may lack the letters of a folder's name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(words)
     try:
         with start_communication(options.device) as group:
@@ -194,10 +203,12 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         if not isinstance(stop, Interrupted):
             print("vit-train: interrupted before the first step, or again while it was saving", file=sys.stderr)
-        return 128 + (stop.signal if isinstance(stop, Interrupted) else 2)
+        return 128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     except (OSError, TypeError, ValueError, FloatingPointError, MemoryError, RuntimeError) as error:
-        lacks_memory = isinstance(error, MemoryError) or "alloc" in str(error) or "memory" in str(error)
-        if isinstance(error, RuntimeError) and not lacks_memory:
+        is_inner = isinstance(error, RuntimeError)  # of torch, which has no class of its own for a CPU without memory
+        no_room = "not enough memory|can't allocate|out of memory"
+        lacks_memory = isinstance(error, MemoryError) or (is_inner and re.search(no_room, str(error)))
+        if is_inner and not lacks_memory:
             raise
         no_memory = "the device lacks memory: use a smaller model, --accumulate 2 (or more), or --checkpointing"
         print(f"vit-train: {no_memory if lacks_memory else error}", file=sys.stderr)

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset, TensorDataset
+from torchvision.datasets import DatasetFolder
 from tqdm import tqdm
 
 from .config import Config
@@ -161,7 +162,7 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.opti
     return [Muon(matrices, config.weight_decay), torch.optim.AdamW([decayed, kept])]
 
 # %% ../notebooks/06_training.ipynb #06-029f
-from .checkpoint import check_same, kind_of, read_checkpoint, save_checkpoint
+from .checkpoint import check_same, kind_of, read_checkpoint, save_checkpoint, unwrap
 from .evaluation import best_device, check_data, check_labels, evaluate, source_of
 
 
@@ -301,26 +302,25 @@ class TrainingLoop(TrainingStep):
         return (self.step - self.first_step) / (time.perf_counter() - self.begin)
 
 # %% ../notebooks/06_training.ipynb #06-030bb
-def digest_of(dataset) -> str | None:
-    """A fingerprint of a data set's pictures and labels, or of its files' names, sizes and labels; None if it has none.
+def digest_of(dataset) -> str:
+    """A fingerprint of a data set: it tells whether a run would go on with the data that it began with.
 
-    It tells whether a checkpoint's run would go on with the data that it began with.
+    Of a folder: the names, sizes and labels of its files; in memory: images and labels; of another: its length, if any.
     """
     parts: list = []
     while isinstance(dataset, Subset):
         parts.append(torch.as_tensor(dataset.indices))
         dataset = dataset.dataset
-    if hasattr(dataset, "samples"):  # of a folder
+    in_memory = [getattr(dataset, name, None) for name in ("images", "labels")]
+    if isinstance(dataset, DatasetFolder):
         for path, label in dataset.samples:
             parts.append((os.path.relpath(path, dataset.root), os.path.getsize(path), label))
     elif isinstance(dataset, TensorDataset):
         parts += dataset.tensors
-    elif hasattr(dataset, "labels"):
-        parts += [dataset.images, dataset.labels]
-    elif not parts and not hasattr(dataset, "__len__"):
-        return None
+    elif all(isinstance(part, torch.Tensor) for part in in_memory):
+        parts += in_memory
     else:
-        parts.append(len(dataset))
+        parts.append(len(dataset) if hasattr(dataset, "__len__") else None)
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         is_tensor = isinstance(part, torch.Tensor)
@@ -351,7 +351,7 @@ class ResumableLoop(TrainingLoop):
     def state(self) -> dict:
         """All that it takes to go on."""
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
-        return {"weights": self.model.state_dict(), "optimizers": optimizers, "recipe": self.config.to_dict(),
+        return {"weights": unwrap(self.model).state_dict(), "optimizers": optimizers, "recipe": self.config.to_dict(),
                 "data": self.data, "history": asdict(self.history), "minutes": self.minutes}
 
     def save(self) -> None:
@@ -361,16 +361,17 @@ class ResumableLoop(TrainingLoop):
 
     def resume(self, path: Path) -> None:
         """Go to where a checkpoint is."""
-        state, config = read_checkpoint(path), getattr(self.model, "config", None)
+        state, model = read_checkpoint(path), unwrap(self.model)
+        config = getattr(model, "config", None)
         if state.get("optimizers") is None:
             raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
-        check_same("kind", path, {"model": state.get("kind")}, {"model": kind_of(self.model)})
+        check_same("kind", path, {"model": state.get("kind")}, {"model": kind_of(model)})
         check_same("config", path, state["config"], config and config.to_dict())
         check_same("recipe", path, state.get("recipe"), self.config.to_dict())
         check_same("data", path, state.get("data"), self.data)
         try:
             check_same("weights", path, *({name: tuple(weight.shape) for name, weight in weights.items()}
-                                          for weights in (state["model"], self.model.state_dict())))
+                                          for weights in (state["model"], model.state_dict())))
             self.set_state(state["model"], state["optimizers"])
             self.history, self.minutes = History(**state["history"]), float(state["minutes"])
             steps, epochs = len(self.history.losses), len(self.history.epochs)
@@ -385,7 +386,7 @@ class ResumableLoop(TrainingLoop):
 
     def set_state(self, weights: dict, optimizers) -> None:
         """Give the model and its optimizers what `state` has kept."""
-        self.model.load_state_dict(weights)
+        unwrap(self.model).load_state_dict(weights)
         for optimizer, state in zip(self.optimizers, optimizers, strict=True):
             optimizer.load_state_dict(state)
 
@@ -506,13 +507,13 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
         result = evaluate(model, val_loader, trainer.device)
         return {"val_loss": result.loss, "val_accuracy": result.accuracy}
 
-    data = {"classes": getattr(source_of(train_loader), "classes", None),
+    names = getattr(source_of(train_loader), "classes", None)
+    data = {"classes": list(map(str, names)) if isinstance(names, (list, tuple)) else None,
             "batch_size": getattr(train_loader, "batch_size", None)}
     for name, loader in (("train", train_loader), ("val", val_loader)):
+        check_data(model, loader, data["classes"])
         data[name] = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
-        data[f"{name}_digest"] = digest_of(loader.dataset)
+        data[f"{name}_digest"] = digest_of(loader.dataset) if options.get("checkpoint") else None
     model.classes = data["classes"] or getattr(model, "classes", None)  # type: ignore[assignment]
-    for loader in (train_loader, val_loader):
-        check_data(model, loader)
     trainer = Trainer(model, train_loader, config, loss_of, prepare=prepare, validate=validate, data=data, **options)
     return trainer.fit()

@@ -24,13 +24,7 @@ from vit_from_scratch.model import ViTModel
 SETTINGS = ["", "OMP_WAIT_POLICY=PASSIVE", "GOMP_SPINCOUNT=1000", "GOMP_SPINCOUNT=3000", "GOMP_SPINCOUNT=10000",
             "OMP_NUM_THREADS=1"]  # fmt: skip
 PICTURES = 64  # in a step
-COUNT = """
-import os
-parent = os.getppid()
-while os.getppid() == parent:  # it ends with us, however we end
-    for _ in range(1_000_000):
-        pass
-"""
+COUNT = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(1_000_000))"  # it ends with us
 
 
 def vit_step(steps: int) -> float:
