@@ -571,7 +571,7 @@ def test_cifar10_that_is_not_there_is_not_fetched_unasked(tmp_path, refuses):
 def test_a_damaged_cifar10_is_named_with_the_way_out(fake_cifar10, refuses, download):
     folder = fake_cifar10 / datasets.CIFAR10.base_folder
     (folder / "data_batch_3").unlink()
-    with refuses(FileNotFoundError, f"no intact CIFAR-10 in {fake_cifar10}", str(folder), "remov"):
+    with refuses(FileNotFoundError, f"no intact CIFAR-10 in {fake_cifar10}", str(folder), "away, then call"):
         cifar10(fake_cifar10, download=download)
 
 

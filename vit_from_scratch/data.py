@@ -180,7 +180,7 @@ def _is_hidden(name: str) -> bool:
 def _is_picture(name: str) -> bool:
     return name.lower().endswith(_EXTENSIONS) and not _is_hidden(name)
 
-
+# %% ../notebooks/00_the_pictures.ipynb #00-078-1
 class PictureFolder(datasets.ImageFolder):
     """What `image_folder` gives. `classes` are the names of the labels, `skipped` the files that are no pictures."""
 
@@ -219,7 +219,7 @@ class PictureFolder(datasets.ImageFolder):
         self.skipped.append(path)
         return False
 
-
+# %% ../notebooks/00_the_pictures.ipynb #00-078-2
 def image_folder(path: str | os.PathLike, image_size: int | tuple[int, int] = 32, *,
                  classes: Sequence[str] | None = None,
                  preprocessing: Preprocessing = DEFAULT_PREPROCESSING) -> PictureFolder:
@@ -288,5 +288,5 @@ def cifar10(root: str | os.PathLike, train: bool = True, download: bool = False)
     try:
         return datasets.CIFAR10(root, train=train, transform=partial(DEFAULT_PREPROCESSING, image_size=32))
     except RuntimeError as error:
-        call = f"remove {root / folder}, then call" if (root / folder).is_dir() else "call"
+        call = f"move {root / folder} away, then call" if (root / folder).is_dir() else "call"
         raise FileNotFoundError(f"no intact CIFAR-10 in {root}: {call} cifar10(root, download=True)") from error

@@ -18,7 +18,7 @@ _EXPECTED = {
 def _are_three(values) -> bool:
     return isinstance(values, tuple) and len(values) == 3 and all(abs(float(value)) < 100 for value in values)
 
-
+# %% ../notebooks/00_the_pictures.ipynb #00-077-1
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """How a picture becomes a model's input: the same way as in the model's training.
@@ -76,5 +76,5 @@ class Preprocessing:
         """An RGB picture of PIL, of any size -> what a model takes, float32 (3, h, w)."""
         return self.normalize(self.resize(picture, image_size))
 
-
+# %% ../notebooks/00_the_pictures.ipynb #00-077-2
 DEFAULT_PREPROCESSING = Preprocessing()  # the middle of a picture, from -1 (black) to 1 (white)

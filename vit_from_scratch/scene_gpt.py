@@ -82,5 +82,5 @@ def scene_gpt(checkpoint: str | os.PathLike = SCENE_GPT_CHECKPOINT) -> tuple[GPT
     notice = "lesson 09's training runs now, about a minute on two cores"
     model, state = load_or_train(checkpoint, train_on_scenes, notice, GPTModel), read_checkpoint(checkpoint)
     if "words" not in state:
-        raise ValueError(f"{checkpoint} has no words beside its model: remove it and train again")
+        raise ValueError(f"{checkpoint} has no words beside its model: use another file, or move it away")
     return model, Tokenizer(state["words"])

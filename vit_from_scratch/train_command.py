@@ -44,7 +44,7 @@ def _folder(text: str) -> Path:
         raise argparse.ArgumentTypeError("it is empty; expected a folder")
     return Path(text)
 
-
+# %% ../notebooks/11_scaling.ipynb #11-059-1
 def build_parser() -> argparse.ArgumentParser:
     """The options of `vit-train`: those of a recipe, and how to run it."""
     parser = argparse.ArgumentParser(
@@ -116,7 +116,7 @@ def _alone_in(output: Path, group: Communicator) -> Iterator[None]:
                 if is_new:
                     output.rmdir()
 
-
+# %% ../notebooks/11_scaling.ipynb #11-059a-1
 def _start_run(options: argparse.Namespace, recipe: Recipe, output: Path, group: Communicator) -> DistributedTrainer:
     """Get the pictures, build the model, note the recipe, and say what is going to happen."""
     if options.download and recipe.data == "cifar10":
@@ -189,7 +189,7 @@ def _train_and_test(trainer: DistributedTrainer, words: list[str]) -> None:
     if group.rank == 0:
         _write_json(output / "results.json", results)
 
-
+# %% ../notebooks/11_scaling.ipynb #11-059b-1
 def main(words: list[str] | None = None) -> int:
     """The command: gives 0 at the end, 2 after a clear error, and 128 + n where signal n stopped it."""
     words = sys.argv[1:] if words is None else words
