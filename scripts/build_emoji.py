@@ -234,6 +234,8 @@ def build(out: Path, cache: Path, verbose: bool) -> None:
     """Make the whole data set: all sheets and the table."""
     for needed in ("resvg_py", "scipy"):  # a missing one is reported now, not after all has been drawn
         import_module(needed)
+    from vit_from_scratch.data import cut_sheet, fingerprint  # here, for it takes seconds
+
     emoji = read_emoji(fetch(TABLES["emoji_list"], cache))
     rows, sheets = [], {}
     for artist, table in ARTISTS.items():
@@ -262,6 +264,9 @@ def build(out: Path, cache: Path, verbose: bool) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    digests = {"emoji.csv": fingerprint(rows)}
+    digests |= {f"{artist}.png": fingerprint(cut_sheet(out / f"{artist}.png")) for artist in sheets}
+    (out / "digests.json").write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8", newline="\n")
     print(f"Wrote {len(rows):,} pictures by {len(sheets)} artists to {out}")
 
 

@@ -1,6 +1,7 @@
 """Painted scenes, their scores, and folders of pictures with captions."""
 
 import json
+import os
 import random
 
 import pytest
@@ -282,3 +283,11 @@ def test_binary_captions_and_broken_pictures_are_refused(folder, refuses):
     dataset = CaptionFolder(folder)
     with refuses(ValueError, "0.png", "can't be read as a picture"):
         dataset[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_or_a_folder_is_no_captions_file(tmp_path, refuses):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in (tmp_path / "pipe.txt", tmp_path):
+        with refuses(ValueError, str(path), "is no file"):
+            read_captions(path)

@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -371,7 +373,7 @@ def test_a_checkpoint_that_would_answer_wrongly_is_refused(model, tmp_path, refu
 
 def test_errors_of_the_system_pass_in_their_own_words(model, tmp_path):
     (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(OSError, match=r"folder\.pt"):
+    with pytest.raises(ValueError, match=r"folder\.pt is no file: expected a checkpoint, such as best\.pt"):
         load_checkpoint(tmp_path / "folder.pt")
     save_checkpoint(tmp_path / "vit.pt", model)
     with pytest.MonkeyPatch.context() as patch:
@@ -415,3 +417,34 @@ def test_trained_once_and_then_from_the_file(model, tmp_path, capsys, refuses):
     with refuses(ValueError, "vit.pt", "no GPTModel"):
         load_or_train(path, train, "", GPTModel)
     assert calls == [path]  # a file of something else is refused, never replaced
+
+
+# ---- a full disk ----
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for the size of a file")
+@pytest.mark.parametrize("how", ["save_checkpoint(path, model)", "save_safetensors(path, model)", "torn(path)"])
+def test_a_full_disk_is_one_line_and_the_file_before_stays(tmp_path, how):
+    """A limit for the size of files stands in for the disk."""
+    code = f"""
+import resource, signal
+from vit_from_scratch.checkpoint import atomic_write, save_checkpoint
+from vit_from_scratch.config import CONFIGS
+from vit_from_scratch.model import ViTModel
+from vit_from_scratch.pretrained import save_safetensors
+def torn(path):
+    with atomic_write(path) as unfinished: unfinished.write_bytes(bytes(10**6))
+model, path = ViTModel(CONFIGS["ViT-Mini/4"]), "model.pt"
+open(path, "w").write("before")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
+try:
+    {how}
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and "model.pt" in done.stdout, done
+    assert (tmp_path / "model.pt").read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]

@@ -127,3 +127,10 @@ def test_texts_that_it_can_not_read_are_refused(twin, refuses):
         twin.encode_texts([])
     with refuses(ValueError, "context_length 8"):
         twin.encode_texts(["red" + " square" * 8])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_towers_of_any_precision_take_ordinary_pictures(twin, dtype):
+    images = torch.rand(2, 3, 8, 8)
+    expected = twin.encode_images(images)
+    assert torch.allclose(twin.to(dtype).encode_images(images).float(), expected, atol=0.02)

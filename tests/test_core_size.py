@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vit_from_scratch"
 CORE = ["patches", "embeddings", "attention", "encoder", "config", "model"]
 ORDER = ["paths", "plots", "preprocessing", "data", *CORE, "evaluation", "checkpoint", "training", "emoji_vit",
-         "predict_command", "inspection", "pretrained", "transfer", "scenes", "tokenizer", "gpt", "scene_gpt",
-         "generation", "gpt2", "captions", "vlm", "captioner", "caption_command", "contrastive", "pictures", "recipe",
-         "distributed", "train_command"]  # fmt: skip
+         "commands", "predict_command", "inspection", "pretrained", "transfer", "export_command", "scenes", "tokenizer",
+         "gpt", "scene_gpt", "generation", "gpt2", "captions", "vlm", "captioner", "caption_command", "contrastive",
+         "pictures", "recipe", "distributed", "train_command"]  # fmt: skip
 LIMIT = 320
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 

@@ -2,9 +2,11 @@
 
 import csv
 import http.client
+import json
 import os
 import pickle
 import random
+import shutil
 import socket
 import urllib.error
 from pathlib import Path
@@ -14,13 +16,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 from torchvision import datasets
 
+from vit_from_scratch.checkpoint import load_checkpoint
 from vit_from_scratch.data import (
     EmojiDataset,
     cifar10,
     cut_sheet,
+    fingerprint,
     image_folder,
     load_emoji,
     make_loaders,
@@ -30,6 +34,7 @@ from vit_from_scratch.data import (
 )
 from vit_from_scratch.plots import denormalize, show_pictures
 from vit_from_scratch.preprocessing import DEFAULT_PREPROCESSING
+from vit_from_scratch.train_command import main
 
 
 def noise(height: int = 32, width: int = 32, seed: int = 0) -> Image.Image:
@@ -150,6 +155,14 @@ def test_show_pictures_refuses_other_shapes(refuses, shape, titles):
         show_pictures(torch.zeros(shape), titles)
 
 
+@pytest.mark.parametrize("title", ["$\\frac{$", "costs $5, or $x_1$", "two\nlines", "caf\udce9", 7])
+def test_a_title_is_drawn_as_it_is(title):
+    figure = show_pictures(torch.zeros(1, 3, 8, 8), [title], title=title)
+    figure.canvas.draw()
+    plt.close(figure)
+    assert {figure.get_suptitle(), figure.axes[0].get_title()} == {str(title).replace("\udce9", "\\udce9")}
+
+
 # ---- the emoji ----
 
 COLUMNS = ["artist", "position", "emoji", "name", "group", "subgroup", "tags", "class", "split"]
@@ -255,6 +268,73 @@ def test_a_damaged_table_is_named(small_emoji, refuses, damage):
         load_emoji(root=small_emoji)
 
 
+@pytest.fixture
+def noted_emoji(small_emoji) -> Path:
+    """The same with a second sheet, and `digests.json`: what comes with the package."""
+    noise(32, 64, seed=1).save(small_emoji / "you.png")
+    with open(small_emoji / "emoji.csv", "a", encoding="utf-8", newline="") as file:
+        file.write("you,0,🐻,bear,animals,mammal,brown,animal,train\nyou,1,🍏,apple,food,fruit,green,fruit,train\n")
+    with open(small_emoji / "emoji.csv", encoding="utf-8", newline="") as file:
+        notes = {"emoji.csv": fingerprint(list(csv.DictReader(file)))}
+    notes |= {f"{name}.png": fingerprint(cut_sheet(small_emoji / f"{name}.png")) for name in ("me", "you")}
+    (small_emoji / "digests.json").write_text(json.dumps(notes))
+    return small_emoji
+
+
+CHANGES = {
+    "cut": lambda lines: lines[:3], "one lost": lambda lines: [*lines[:2], *lines[3:]],
+    "doubled": lambda lines: [*lines, lines[-1]], "in another order": lambda lines: [lines[0], *lines[:0:-1]],
+    "another label": lambda lines: [line.replace("fruit,train", "friut,train") for line in lines],
+    "of another class": lambda lines: [line.replace("animal,train", "fruit,train") for line in lines],
+    "another split": lambda lines: [line.replace("animal,train", "animal,val") for line in lines],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_table_that_is_not_whole_is_noticed(noted_emoji, refuses, change):
+    table = noted_emoji / "emoji.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(change(lines)), encoding="utf-8")
+    for split in (None, "train"):
+        with refuses(ValueError, str(table), "expected 5 entries, digest ", "git checkout data"):
+            load_emoji(split, root=noted_emoji)
+
+
+@pytest.mark.parametrize("change", [
+    lambda root: (root / "me.png").write_bytes(b""), lambda root: shutil.copy(root / "you.png", root / "me.png"),
+    lambda root: noise(64, 64, seed=9).save(root / "me.png"), lambda root: noise(96, 64).save(root / "me.png"),
+])  # fmt: skip
+def test_another_sheet_is_noticed(noted_emoji, refuses, change):
+    change(noted_emoji)
+    with refuses(ValueError, str(noted_emoji / "me.png")):
+        load_emoji(root=noted_emoji)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"emoji.csv": '])
+def test_damaged_digests_are_named(noted_emoji, refuses, content):
+    (noted_emoji / "digests.json").write_text(content)
+    with refuses(ValueError, "digests.json is damaged", "git checkout data"):
+        load_emoji(root=noted_emoji)
+
+
+@pytest.mark.parametrize("change", [lambda table: b"\xef\xbb\xbf" + table, lambda table: table.replace(b"\n", b"\r\n"),
+                                    lambda table: table.replace(b"bear", b'"bear"')])  # fmt: skip
+def test_what_a_spreadsheet_does_to_a_table_is_no_damage(noted_emoji, change):
+    before = load_emoji(root=noted_emoji).rows
+    table = noted_emoji / "emoji.csv"
+    table.write_bytes(change(table.read_bytes()))
+    assert load_emoji(root=noted_emoji).rows == before
+
+
+@pytest.mark.parametrize("row", ["me,1,b,bear,a,b,c,animal,train", "me,2,b,bear,a,b,c,animal,trian",
+                                 "me,2,b,bear,a,b,c,animal,train,more"])  # fmt: skip
+def test_a_table_of_ones_own_is_checked_too(small_emoji, refuses, row):
+    with open(small_emoji / "emoji.csv", "a", encoding="utf-8") as file:
+        file.write(f"{row}\n")
+    with refuses(ValueError, "emoji.csv", "git checkout data"):
+        load_emoji(root=small_emoji)
+
+
 # ---- a folder of one's own ----
 
 
@@ -318,6 +398,16 @@ def test_image_folder_names_a_corrupt_picture(pets, refuses):
         list(loader)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"woof"), lambda path: path.symlink_to("none.png"),
+                                    lambda path: noise(9, 9).convert("I").save(path, "TIFF")])  # fmt: skip
+def test_a_reader_in_another_process_says_it_in_one_line_too(pets, damage):
+    damage(pets / "dog" / "odd.png")
+    (loader,) = make_loaders(image_folder(pets), num_workers=1)
+    with pytest.raises(ValueError, match=r"^(no picture at )?\S*odd\.png.*$"):
+        list(loader)
+
+
 # ---- a folder is not a class because it is there; a label is a name ----
 
 
@@ -346,7 +436,7 @@ def test_hidden_files_are_no_pictures(pets, name):
 @pytest.mark.parametrize("name", ["notes.txt", "clip.mp4", "raw.dng"])
 def test_what_is_left_out_is_counted_and_named(pets, name):
     (pets / "dog" / name).write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match=rf"^1 files are no pictures by their names, .*, such as .*{name}$"):
+    with pytest.warns(UserWarning, match=rf"^1 files are no pictures by their names or kinds, .*, such as .*{name}$"):
         assert len(image_folder(pets)) == 3
 
 
@@ -374,10 +464,100 @@ def test_pictures_further_down_count_but_not_behind_a_link(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files here")
-def test_a_pipe_is_no_picture(pets):
-    os.mkfifo(pets / "cat" / "pipe.png")
-    with pytest.warns(UserWarning, match=r"pipe\.png"):
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a pipe"])
+def test_a_pipe_or_device_is_no_picture(pets, refuses, kind, monkeypatch):
+    odd = pets / "cat" / "odd.png"
+    monkeypatch.chdir(odd.parent)  # the name of a socket must be short
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(odd.name)
+    elif kind == "device":
+        odd.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(pets / "pipe")
+        odd.symlink_to(pets / "pipe")
+    with pytest.warns(UserWarning, match=r"odd\.png"):
         assert len([image for image, _ in image_folder(pets)]) == 3
+    with refuses(ValueError, f"{odd} is no file"):
+        read_picture(odd)
+
+
+@pytest.fixture
+def link():
+    """`link(path, target)`, or the test is skipped."""
+
+    def make(path: Path, target):
+        try:
+            path.symlink_to(target)
+        except OSError:
+            pytest.skip("no links here")
+
+    return make
+
+
+def test_loops_of_links_end(pets, link):
+    for name in "abc":  # each leads to all of them: followed, that would be 3 to the power of 40 folders
+        link(pets / "cat" / name, pets / "cat")
+    link(pets / "dog" / "up", "..")
+    assert [label for _, label in image_folder(pets)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("target", ["cat", "..", "cat/more"])
+def test_a_link_that_brings_in_another_class_is_refused(pets, refuses, link, target):
+    fill(pets, "cat/more")
+    noise(8, 8).save(pets.parent / "cover.png")
+    link(pets / "kitten", target)
+    with refuses(ValueError, str(pets), "in two classes", "a folder of its own"):
+        image_folder(pets)
+
+
+def test_a_class_may_lie_behind_a_link(pets, link, tmp_path):
+    link(pets / "emu", fill(tmp_path / "elsewhere", "birds", "birds/2024") / "birds")
+    assert [label for _, label in image_folder(pets)] == [0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("name", "target"), [("emu", "nowhere"), ("self", "self")])
+def test_a_class_behind_a_broken_link_is_named(pets, refuses, link, name, target):
+    link(pets / name, target)
+    with refuses(FileNotFoundError, str(pets), f"{name} in it is a link to nothing"):
+        image_folder(pets)
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_folder(pets, monkeypatch):
+    fill(pets, "cat/2024")
+    scandir = os.scandir
+
+    def fail(path):
+        if str(path).endswith("2024"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(PermissionError, match="2024"):
+        image_folder(pets)
+
+
+# ---- names that are no text ----
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", "Кошки".encode("cp1251")])
+def test_a_class_whose_name_is_no_text_is_trained_and_printed(tmp_path, capsys, name):
+    name = os.fsdecode(name)
+    try:
+        root = fill(tmp_path / "pets", name, "dog", f"{name}/2024")
+    except (OSError, UnicodeError):
+        pytest.skip("this system takes no such names")
+    assert name in image_folder(root).classes
+    options = "--emb-dim 12 --num-layers 1 --epochs 1 --val-fraction 0 --device cpu".split()
+    assert main(["--data", str(root), *options, "--output", str(tmp_path / name)]) == 0
+    said = capsys.readouterr().out
+    assert name.encode("utf-8", "backslashreplace").decode() in said
+    assert name in load_checkpoint(tmp_path / name / "last.pt").classes
+    (root / name / "half.png").write_bytes(b"half")
+    assert main(["--data", str(root), *options, "--output", str(tmp_path / "other")]) == 2
+    assert "half.png can't be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -425,6 +605,60 @@ def test_split_off_depends_on_the_seed_alone():
     before = torch.get_rng_state()
     split_off(dataset)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def labelled(labels: list[int]):
+    """The kinds of data sets whose labels are known: in `targets`, in `labels`, as tensors, and as a part of one."""
+    plain, emoji = TensorDataset(torch.arange(len(labels))), TensorDataset(torch.arange(len(labels)))
+    plain.targets, emoji.labels = labels, torch.tensor(labels)
+    tensors = TensorDataset(torch.zeros(len(labels)), torch.tensor(labels))
+    whole = TensorDataset(torch.zeros(2 * len(labels)), torch.tensor([9] * len(labels) + labels))
+    return [plain, emoji, tensors, Subset(Subset(whole, range(1, len(whole))), range(len(labels) - 1, len(whole) - 1))]
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_every_class_is_on_both_sides_by_its_share(kind):
+    labels = [0] * 30 + [1] * 18 + [2] * 2
+    dataset, drawn = labelled(labels)[kind], set()
+    for seed in range(50):
+        rest, held = split_off(dataset, 0.2, seed)
+        assert sorted([*rest.indices, *held.indices]) == list(range(50)) and len(held) == 10
+        counts = torch.tensor(labels)[held.indices].bincount()
+        assert counts[2] == 1 and counts[0] in (5, 6) and counts[1] in (3, 4)
+        drawn |= set(held.indices)
+    assert drawn == set(range(50))  # each picture has its chance
+
+
+@pytest.mark.parametrize("held_out", [4, 11, 19])
+def test_the_classes_of_a_folder_are_on_both_sides(tmp_path, held_out):
+    fill(tmp_path, "cat", "dog", "emu", count=7)
+    fill(tmp_path, "rare", count=2)
+    dataset = image_folder(tmp_path)
+    for part in split_off(dataset, held_out / len(dataset)):
+        assert {dataset.targets[i] for i in part.indices} == {0, 1, 2, 3}
+
+
+def test_a_class_with_one_picture_stays_to_be_trained_on(tmp_path):
+    fill(tmp_path, "cat", "dog", count=10)
+    fill(tmp_path, "rare", "yeti")
+    dataset = image_folder(tmp_path)
+    with pytest.warns(UserWarning, match=r"^the held-out part has no pictures of rare, yeti: ") as told:
+        rest, _ = split_off(dataset, 0.8)
+    assert len(told) == 1 and told[0].filename == __file__
+    assert {dataset.targets[i] for i in rest.indices} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("held_out", "part"), [(5, "the held-out part"), (55, "the rest")])
+def test_a_part_with_fewer_pictures_than_classes_says_what_it_lacks(held_out, part):
+    with pytest.warns(UserWarning, match=rf"^{part} has no pictures of (\d+, ){{9}}\d+ and 5 more: there are too few"):
+        split_off(labelled([k for k in range(20) for _ in range(3)])[0], held_out / 60)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"] * 5, torch.rand(10), torch.eye(10), [[1], [2, 3]] * 5, None, [1, 2]])
+def test_labels_that_are_no_classes_do_not_matter(labels):
+    dataset = TensorDataset(torch.arange(10))
+    dataset.targets = labels
+    assert [len(part) for part in split_off(dataset, 0.2)] == [8, 2]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 1.0, -0.5, 1.5])
@@ -562,7 +796,7 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_cifar10_that_is_not_there_is_not_fetched_unasked(tmp_path, refuses):
-    with refuses(FileNotFoundError, str(tmp_path), "cifar10(root, download=True)"):
+    with refuses(FileNotFoundError, str(tmp_path), "cifar10(root, download=True)", "`vit-train` with --download"):
         cifar10(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

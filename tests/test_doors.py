@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from vit_from_scratch import caption_command, pictures, predict_command, train_command
+from vit_from_scratch import caption_command, export_command, predict_command, train_command
 from vit_from_scratch.checkpoint import save_checkpoint
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.model import ViTModel
@@ -52,6 +52,7 @@ def place(folder, monkeypatch):
         "names": {"classes": ["cat"]}, "number": {"classes": 7}, "later": {"format": 99}, "kind": {"kind": "CatModel"},
     }.items():  # fmt: skip
         torch.save(state | change, place / f"{name}.pt")
+    (place / "hollow").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(place / "pipe.png")
     return place
@@ -93,9 +94,13 @@ TRAIN = [
         "--num-heads": ["0", "3", "100000000"], "--mlp-ratio": ["0", "-1", "inf", "nan"],
         "--device": ["cpu:9", "quantum", "meta", "cuda:99"], "--accumulate": ["0", "-1", "99"],
         "--save-minutes": ["0", "-1", "nan"], "--precision": ["int8"], "--optimizer": ["sgd"], "--augment": ["x"],
-        "--mix": ["x"], "--model": ["ViT-X", ""],
+        "--mix": ["x"], "--model": ["ViT-X", ""], "--layer-decay": ["0", "2", "nan", "x"],
+        "--resume": ["", "pets", "vit.pt"],
+        "--weights": ["", "none.pt", "half.pt", "text.pt", "tensor.pt", "dict.pt", "pickle.pt", "nan.pt", "int.pt",
+                      "short.pt", "huge.pt", "pets", "pets/cat/0.png", "vit.pt", "pipe.png"],
     }.items() for value in values],
-    ["--unknown"], ["more"], ["--fsdp"], ["--data", "emoji"],
+    ["--unknown"], ["more"], ["--fsdp"], ["--freeze"], ["--weights", "vit.pt", "--model", "ViT-Ti/16"],
+    ["--data", "emoji"],
     ["--data", "cifar10", "--image-size", "32", "--root", "here"],
 ]  # fmt: skip
 
@@ -199,20 +204,6 @@ def test_a_broken_link_is_named_in_one_line(place, capsys):
     assert "link.png: check the path" in one_clear_line(train_command.main, TINY, capsys)
 
 
-def test_little_shared_memory_is_no_end(place, capsys, monkeypatch):
-    """Docker's containers have 64 MB of it; then the pictures are read in this process."""
-    read = pictures._read_into
-
-    def fail(images, folder, workers, show_progress):
-        if workers:
-            raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>\nand more")
-        read(images, folder, workers, show_progress)
-
-    monkeypatch.setattr(pictures, "_read_into", fail)
-    assert train_command.main(TINY) == 0
-    assert "reading on in one process" in capsys.readouterr().out
-
-
 def test_fewer_epochs_than_a_warm_up_work(place, capsys):
     assert train_command.main([*TINY, "--epochs", "2"]) == 0
     said = capsys.readouterr().out
@@ -221,14 +212,16 @@ def test_fewer_epochs_than_a_warm_up_work(place, capsys):
 
 PREDICT = [
     *[["--checkpoint", "vit.pt", picture] for picture in
-      ("half.png", "empty.png", "text.png", "folder.png", "deep.png", "none.png", "", "pipe.png", "vit.pt", "pets")],
+      ("half.png", "empty.png", "text.png", "folder.png", "deep.png", "none.png", "", " ", "pipe.png", "vit.pt",
+       "hollow")],
+    *[["--checkpoint", "vit.pt", "pets", "--csv", file] for file in ("pets", "vit.pt/table.csv", "")],
     *[["--checkpoint", file, "pets/cat/0.png"] for file in
       ("half.pt", "text.pt", "tensor.pt", "dict.pt", "pickle.pt", "nan.pt", "int.pt", "short.pt", "huge.pt", "tall.pt",
        "odd.pt", "names.pt", "number.pt", "later.pt", "kind.pt", "none.pt", "", "pets", "pets/cat/0.png")],
     *[["--checkpoint", "vit.pt", "pets/cat/0.png", *words] for words in
       (["--top", "0"], ["--top", "-1"], ["--top", "x"], ["--device", "cpu:9"], ["--device", "meta"], ["--device", "x"],
        ["--unknown"])],
-    ["pets/cat/0.png"], ["--checkpoint", "vit.pt"],
+    ["--checkpoint", "pipe.png", "pets/cat/0.png"], ["pets/cat/0.png"], ["--checkpoint", "vit.pt"],
 ]  # fmt: skip
 
 
@@ -239,9 +232,30 @@ def test_vit_predict_refuses(place, capsys, words):
     one_clear_line(predict_command.main, words, capsys)
 
 
+EXPORT = [
+    *[["--checkpoint", file, "--output", "new.pt2"] for file in
+      ("half.pt", "text.pt", "tensor.pt", "dict.pt", "pickle.pt", "nan.pt", "int.pt", "short.pt", "huge.pt", "tall.pt",
+       "odd.pt", "names.pt", "number.pt", "later.pt", "kind.pt", "none.pt", "", "pets", "pets/cat/0.png",
+       "pipe.png")],
+    *[["--checkpoint", "vit.pt", "--output", file] for file in
+      ("", " ", "pets", "vit.pt", "new", "new.pth", "vit.pt/new.pt2")],
+    ["--output", "new.pt2"], ["--checkpoint", "vit.pt"], ["--unknown"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", EXPORT, ids=" ".join)
+def test_vit_export_refuses(place, capsys, words):
+    if "pipe.png" in words and not (place / "pipe.png").exists():
+        pytest.skip("no such files here")
+    before = sorted(place.rglob("*"))
+    one_clear_line(export_command.main, words, capsys)
+    assert sorted(place.rglob("*")) == before
+
+
 CAPTION = [
     *[["--checkpoint", file, "--image", "pets/cat/0.png"] for file in
-      ("vit.pt", "half.pt", "text.pt", "tensor.pt", "dict.pt", "pickle.pt", "nan.pt", "none.pt", "", "pets")],
+      ("vit.pt", "half.pt", "text.pt", "tensor.pt", "dict.pt", "pickle.pt", "nan.pt", "none.pt", "", "pets",
+       "pipe.png")],
     ["--image", "pets/cat/0.png", "--temperature", "x"], ["--unknown"], [],
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The committed data: sheets, table and `data/README.md` say the same, and every picture is a picture."""
 
 import csv
+import json
 import re
 from collections import Counter
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from vit_from_scratch.data import SPLITS, cut_sheet, load_emoji, read_picture
+from vit_from_scratch.data import SPLITS, cut_sheet, fingerprint, load_emoji, read_picture
 from vit_from_scratch.paths import DATA_DIR
 
 DATA = ROOT / "data"
@@ -82,6 +83,13 @@ def test_a_sheet_holds_what_the_table_says(rows, artist):
     assert positions == list(range(len(positions)))  # in order, none missing, none twice
     assert 0 <= len(sprites) - len(positions) < 40  # the last row of 40 may be unfinished
     assert (sprites[len(positions) :] == 255).all()  # and the rest of it is white
+
+
+def test_the_digests_are_those_of_the_table_and_every_sheet(rows):
+    """`load_emoji` compares them. After a change that is meant: `python scripts/build_emoji.py` writes them anew."""
+    expected = {"emoji.csv": fingerprint(rows)}
+    expected |= {f"{artist}.png": fingerprint(cut_sheet(DATA / "emoji" / f"{artist}.png")) for artist in ARTISTS}
+    assert json.loads((DATA / "emoji" / "digests.json").read_text(encoding="utf-8")) == expected
 
 
 def test_no_picture_is_blank(emoji):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from vit_from_scratch.data import image_folder
-from vit_from_scratch.evaluation import ShiftTTA, best_device, check_labels, eval_mode, evaluate
+from vit_from_scratch.evaluation import Evaluation, ShiftTTA, best_device, check_labels, eval_mode, evaluate, to_model
 from vit_from_scratch.model import ViTModel
 
 
@@ -147,3 +147,46 @@ def test_classes_in_another_order_are_refused(refuses, folder, tiny):
         evaluate(model, DataLoader(image_folder(folder, 8)), "cpu")
     right = evaluate(model, DataLoader(image_folder(folder, 8, classes=model.classes)), "cpu")
     assert right.labels.tolist() == [1] * 12 + [0] * 12
+
+
+# ---- precision, shifts and confusion ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_any_precision_is_evaluated(model, dtype):
+    images, labels = torch.rand(10, 3, 8, 8) * 2 - 1, torch.arange(10) % 3
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    expected, found = evaluate(model, loader, "cpu"), evaluate(model.to(dtype), loader, "cpu")
+    assert found.probabilities.dtype == torch.float32
+    assert torch.allclose(found.probabilities, expected.probabilities, atol=0.03)
+    assert torch.allclose(evaluate(ShiftTTA(model), loader, "cpu").probabilities.sum(1), torch.ones(10), atol=0.03)
+
+
+def test_only_floats_are_brought_to_a_models_precision(model):
+    assert to_model(model.bfloat16(), torch.zeros(1, 3, 8, 8)).dtype == torch.bfloat16
+    with pytest.raises(TypeError, match="uint8"):  # bytes are no prepared picture
+        evaluate(model, DataLoader(TensorDataset(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2).long())))
+
+
+class Sure(nn.Module):
+    """So sure of class 0 that the probability of any other is 0 in float32."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([200.0, 0.0, -300.0], dtype=dtype))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.weight.expand(len(images), -1)
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_shifts_have_a_finite_loss_where_the_model_has_one(label):
+    loader = DataLoader(TensorDataset(torch.zeros(2, 3, 4, 4), torch.full((2,), label)), batch_size=2)
+    plain, shifted = evaluate(Sure(), loader, "cpu"), evaluate(ShiftTTA(Sure()), loader, "cpu")
+    assert shifted.loss == pytest.approx(plain.loss, abs=1e-4) and plain.loss == pytest.approx([0, 200, 500][label])
+
+
+def test_the_confusion_counts_every_picture_once():
+    labels, predictions = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 0, 0, 2])
+    result = Evaluation(0.0, 0.5, F.one_hot(predictions, 4).float(), labels)
+    assert result.confusion.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [2, 0, 1, 0], [0, 0, 0, 0]]

@@ -1,13 +1,17 @@
 """Maps, rollout, distances, positions, filters, occlusion, neighbours: against plain loops, and on bad input."""
 
 import builtins
+import json
 import math
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
+from torch.nn import functional as F
 
+from vit_from_scratch import inspection
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.inspection import (
     attention_distance,
@@ -88,6 +92,71 @@ def test_maps_of_a_model_with_layer_scale_and_without_a_head(images):
     features, maps = attention_maps(model, images)
     assert torch.allclose(features, model(images), atol=1e-5) and features.shape == (2, 16)
     assert maps.shape[1] == 3
+
+
+PRECISIONS = [torch.float16, torch.bfloat16, torch.float64]
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_models_of_any_precision_give_float32(wide, images, dtype, given):
+    exact, exact_maps = attention_maps(wide, images)
+    exact_occlusion = occlusion(wide, images[0], 1, (4, 2))
+    logits, maps = attention_maps(wide.to(dtype), images.to(given))
+    rollout, distance = attention_rollout(maps), attention_distance(maps, (2, 6))
+    hidden = occlusion(wide, images[0].to(given), 1, (4, 2))
+    for found, expected in [(logits, exact), (maps, exact_maps), (rollout, attention_rollout(exact_maps)),
+                            (distance, attention_distance(exact_maps, (2, 6))), (hidden, exact_occlusion)]:  # fmt: skip
+        assert found.dtype == torch.float32 and found.device.type == "cpu"
+        assert torch.allclose(found, expected, atol=0.05 if dtype == torch.bfloat16 else 0.01)
+    assert hidden.abs().max() > 0 and next(wide.parameters()).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_maps_of_any_precision_are_multiplied_in_float32_or_better(dtype):
+    maps = torch.rand(1, 4, 3, 65, 65).softmax(dim=-1)
+    rollout = attention_rollout(maps.to(dtype))
+    assert rollout.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert torch.allclose(rollout.float(), attention_rollout(maps), atol=1e-3)
+    assert torch.allclose(attention_distance(maps.to(dtype), (8, 8)), attention_distance(maps, (8, 8)), atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_models_of_any_precision_are_drawn(wide, images, dtype):
+    pictures = images.to(dtype)
+    plot_attention(wide.to(dtype), pictures[0], query=3).canvas.draw()
+    assert bytes(explore_attention(wide, pictures).children[1].value).startswith(b"\x89PNG")
+    overlay(plt.subplots()[1], pictures[0], torch.rand(2, 6, dtype=dtype, requires_grad=True))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_the_lessons_own_looks_at_weights_take_any_precision(wide, dtype):
+    """`position_similarity` and `patch_filters` are not exported: from the notebook's cells."""
+    cells = json.loads((ROOT / "notebooks" / "07_looking_inside.ipynb").read_text(encoding="utf-8"))["cells"]
+    names = {"torch": torch, "F": F, "ViTModel": ViTModel}
+    for cell in cells:
+        if "".join(cell["source"]).startswith(("def position_similarity", "def patch_filters")):
+            exec("".join(cell["source"]), names)
+    exact = names["position_similarity"](wide), *names["patch_filters"](wide, 3)
+    found = names["position_similarity"](wide.to(dtype)), *names["patch_filters"](wide, 3)
+    for one, other in zip(found, exact, strict=True):
+        assert one.dtype == torch.float32 and torch.allclose(one, other, atol=0.05)
+
+
+class Shifted(nn.Module):
+    """A whole number among the parameters, and before the others."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.steps, self.model = nn.Parameter(torch.tensor(3), requires_grad=False), model
+
+    def forward(self, images):
+        return self.model(images)
+
+
+def test_occlusion_does_not_make_whole_numbers_of_pictures(wide, images):
+    expected = occlusion(wide, images[0], 1, (4, 2))
+    assert torch.equal(occlusion(Shifted(wide), images[0], 1, (4, 2)), expected)
 
 
 def test_rollout_is_the_sum_over_all_paths():
@@ -224,6 +293,101 @@ def test_overlay_draws_any_map(weights, channels):
     ax.figure.canvas.draw()
     frame = ax.patches[0].get_bbox()
     assert (frame.x0, frame.y0, frame.x1, frame.y1) == (9.5, 3.5, 11.5, 7.5)
+
+
+def strengths(weights: torch.Tensor) -> torch.Tensor:
+    """How strongly `overlay` draws each patch, from 0 to 1."""
+    _, ax = plt.subplots()
+    overlay(ax, torch.rand(3, 32, 48), weights)
+    return torch.as_tensor(ax.images[1].get_alpha()) / 0.9
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("sink", [0.9, 0.3])
+@pytest.mark.parametrize("grid", [(16, 16), (8, 8), (2, 6)])
+def test_a_sink_does_not_blank_the_rest(grid, sink, sign):
+    weights = (1 - sink) * torch.rand(grid).flatten().softmax(dim=0).reshape(grid) * sign
+    with_sink = weights.clone()
+    with_sink[1, 2] = sink * sign
+    drawn, others = strengths(with_sink), weights.abs() != weights[1, 2].abs()
+    assert drawn[1, 2] == 1 and drawn[others].max() >= 0.25 and drawn[others].median() > 0.1
+    order = with_sink.abs()[others].argsort()
+    assert (drawn[others][order].diff() >= 0).all()
+
+
+@pytest.mark.parametrize("weights", [torch.rand(8, 8), torch.arange(12.0).reshape(2, 6), torch.randn(16, 16),
+                                     torch.full((2, 3), 0.1), torch.zeros(4, 4)])  # fmt: skip
+def test_an_ordinary_map_is_drawn_up_to_its_largest_value(weights):
+    largest = weights.abs().max()
+    assert torch.allclose(strengths(weights), weights.abs() / (largest if largest else 1), atol=1e-6)
+
+
+def test_noise_beside_the_one_patch_that_counts_stays_pale():
+    weights = torch.randn(8, 8) * 1e-7
+    weights[2, 3] = 0.7
+    drawn = strengths(weights)
+    assert drawn[2, 3] == 1 and drawn.flatten().sort()[0][-2] < 1e-2
+    assert torch.equal(strengths(torch.eye(8)[:1] * 0.7), torch.eye(8, dtype=torch.float64)[:1].to(drawn.dtype))
+
+
+@pytest.mark.parametrize("title", ["costs $5 or $_{", r"$\nothing$", "a $x^$ b", "$$"])
+def test_dollars_in_titles_are_no_mathematics(wide, images, title):
+    figure, ax = plt.subplots()
+    overlay(ax, images[0], torch.rand(2, 6), title=title)
+    figure.canvas.draw()
+    assert ax.get_title() == title
+    wide.classes = [title] * 3
+    assert bytes(explore_attention(wide, images, [title, title]).children[1].value).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("side", "share"), [(32, "1.54%"), (64, "0.389%"), (192, "0.0434%")])
+def test_shares_of_many_patches_are_not_called_0(side, share):
+    config = WIDE.replace(image_size=side, patch_size=4, num_layers=1, num_heads=1)
+    model = ViTModel(config)
+    nn.init.zeros_(model.encoder.blocks[0].attention.qkv.weight)  # looks everywhere alike
+    assert plot_attention(model, torch.rand(3, side, side)).axes[0].get_title().endswith(f"at most {share}")
+
+
+@pytest.fixture
+def titles(monkeypatch) -> list[tuple[str, str]]:
+    """The titles of each drawing that `explore_attention` makes, and nothing is drawn."""
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(inspection, "_side_by_side", lambda image, weights, mark, *titles: seen.append(titles) or b"")
+    return seen
+
+
+@pytest.mark.parametrize(("classes", "name"), [
+    (["cat", "dog", "cow"], "dog"), (None, "class 1"), (["$x$", "$", "_"], "$"), (["a", "b", "b"], "b (1)"),
+])  # fmt: skip
+def test_the_interactive_figure_says_the_answer(wide, images, titles, classes, name):
+    nn.init.zeros_(wide.classifier.weight)
+    wide.classifier.bias.data = torch.tensor([0.0, 2.0, 0.0])  # e**2 / (e**2 + 2) = 0.787
+    if classes:
+        wide.classes = classes
+    explore_attention(wide, images, ["one", "two"])
+    assert titles[-1][0] == f"one\n{name}, 78.7%"
+
+
+def test_a_model_without_a_head_has_no_answer(images, titles):
+    explore_attention(ViTModel(WIDE.replace(num_classes=0)), images)
+    assert titles[-1][0] == "picture 0"
+
+
+def test_controls_that_would_change_nothing_are_disabled(wide, images, titles):
+    def disabled(explorer) -> list[str]:
+        return [control.description for control in explorer.children[0].children if control.disabled]
+
+    explorer = explore_attention(wide, images)
+    looks = explorer.children[0].children[3]
+    assert disabled(explorer) == ["row", "column"]
+    looks.value = "patch"
+    assert disabled(explorer) == []
+    looks.value = "CLS"
+    assert disabled(explorer) == ["row", "column"]
+    one_row = ViTModel(WIDE.replace(patch_size=(8, 2), num_layers=1))
+    explorer = explore_attention(one_row, images[:1])
+    explorer.children[0].children[3].value = "patch"
+    assert disabled(explorer) == ["picture", "layer", "row"]
 
 
 @pytest.mark.slow

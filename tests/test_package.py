@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from test_vlm import build  # the tiny captioner
 import vit_from_scratch
 from vit_from_scratch import paths
 from vit_from_scratch.checkpoint import save_checkpoint
+from vit_from_scratch.model import ViTModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -120,11 +122,12 @@ def test_the_variable_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", PROJECT["scripts"])
-def test_a_command_has_help(name, capsys):
+def test_a_command_has_help(name, capsys, monkeypatch):
     module, function = PROJECT["scripts"][name].split(":")
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/bin/{name}", "--help"])
     with pytest.raises(SystemExit) as end:
-        getattr(import_module(module), function)(["--help"])
-    assert end.value.code == 0 and capsys.readouterr().out.startswith("usage: ")
+        getattr(import_module(module), function)()
+    assert end.value.code == 0 and capsys.readouterr().out.startswith(f"usage: {name} ")
 
 
 # ---- as a wheel ----
@@ -154,7 +157,7 @@ def elsewhere(wheel, tmp_path_factory):
 
 def command(name: str) -> str:
     """Python code that does what the installed command does."""
-    return ("import sys; from importlib.metadata import entry_points; "
+    return (f"import sys; sys.argv[0] = '{name}'; from importlib.metadata import entry_points; "
             f"sys.exit(entry_points(group='console_scripts')['{name}'].load()())")  # fmt: skip
 
 
@@ -197,3 +200,22 @@ def test_the_installed_package_says_what_is_in_a_picture(elsewhere, tmp_path):
     photo = elsewhere.site / "vit_from_scratch" / "embedded" / "photo.png"
     said = elsewhere("-c", command("vit-caption"), "--image", photo, "--checkpoint", tmp_path / "captioner.pt")
     assert said == vit_from_scratch.caption(model, photo).strip()
+
+
+@pytest.mark.slow
+def test_the_installed_package_predicts_and_exports(elsewhere, tiny, tmp_path):
+    torch.manual_seed(0)
+    model = ViTModel(tiny)
+    save_checkpoint(tmp_path / "vit.pt", model, classes=["cat", "dog", "tree"])
+    photo = elsewhere.site / "vit_from_scratch" / "embedded" / "photo.png"
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "pets" / "cat")
+    said = elsewhere("-c", command("vit-predict"), "--checkpoint", tmp_path / "vit.pt", tmp_path / "pets")
+    assert said.splitlines()[0].startswith(f"{tmp_path / 'pets' / 'cat' / 'photo.png'}: ")
+    assert said.splitlines()[-1].split()[:2] == ["all", "1"]
+    graph = tmp_path / "vit.pt2"
+    said = elsewhere("-c", command("vit-export"), "--checkpoint", tmp_path / "vit.pt", "--output", graph)
+    assert "within " in said
+    images = torch.randn(5, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(torch.export.load(graph).module()(images), model.eval()(images), atol=1e-5)

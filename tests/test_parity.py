@@ -19,6 +19,7 @@ from timm.models import VisionTransformer
 from timm.models.vision_transformer import ResPostBlock
 from torch import nn
 
+from vit_from_scratch import pretrained
 from vit_from_scratch.config import ViTConfig
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.pretrained import (
@@ -26,6 +27,7 @@ from vit_from_scratch.pretrained import (
     from_huggingface,
     from_timm,
     from_torchvision,
+    known_architectures,
     to_layout,
     to_timm,
     to_torchvision,
@@ -465,16 +467,17 @@ def test_to_transformers(dtype):
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
     [
-        ("vit_small_patch14_reg4_dinov2", {}, ["without a place", "(1): reg_token"]),  # registers
+        ("vit_small_patch14_reg4_dinov2", {}, ["it has register tokens", "without a place", "(1): reg_token"]),
         # SwiGLU: half as many go in as come out
         ("vit_tiny_patch16_224", {"block_fn": ResPostBlock}, ["ResPostBlock", "pre-norm"]),
         ("vit_giant_patch14_dinov2", {"embed_dim": 192, "num_heads": 3}, ["activation", "SiLU", "gelu"]),
-        ("vit_base_patch16_clip_224", {}, ["norm_pre.weight", "norm_pre.bias"]),
-        ("deit_tiny_distilled_patch16_224", {}, ["dist_token", "head_dist.weight"]),
-        ("vit_tiny_patch16_224", {"global_pool": "avg"}, ["pools by 'avg'", "head=False"]),
-        ("vit_tiny_patch16_224", {"qk_norm": True}, ["blocks.0.attn.q_norm.weight"]),
-        ("vit_tiny_patch16_224", {"class_token": False, "global_pool": ""}, ["missing keys (1): cls_token"]),
-        ("vit_tiny_patch16_224", {"no_embed_class": True}, ["position_embedding"]),
+        ("vit_base_patch16_clip_224", {}, ["it has a norm before the blocks", "norm_pre.weight", "norm_pre.bias"]),
+        ("deit_tiny_distilled_patch16_224", {}, ["it has a distillation token", "dist_token", "head_dist.weight"]),
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}, ["it has a norm after the pooling", "fc_norm.weight"]),
+        ("vit_tiny_patch16_224", {"global_pool": "avg", "fc_norm": False}, ["pools by 'avg'", "head=False"]),
+        ("vit_tiny_patch16_224", {"qk_norm": True}, ["norms on queries and keys", "blocks.0.attn.q_norm.weight"]),
+        ("vit_tiny_patch16_224", {"class_token": False, "global_pool": ""}, ["it has no CLS token", "(1): cls_token"]),
+        ("vit_tiny_patch16_224", {"class_token": False, "global_pool": "avg", "fc_norm": False}, ["has no CLS"]),
         ("vit_tiny_patch16_224", {"act_layer": "relu"}, ["activation", "ReLU", "gelu"]),
         ("vit_tiny_patch16_224", {"act_layer": "quick_gelu"}, ["activation", "gelu"]),
     ],
@@ -485,6 +488,174 @@ def test_timm_models_that_are_no_plain_vit(refuses, name, options, parts):
     theirs = timm.create_model(name, pretrained=False, depth=1, **sides, **options)
     with refuses(ValueError, *parts):
         from_timm(theirs)
+
+
+ARCHITECTURES = known_architectures()
+
+
+@pytest.fixture
+def without_memory(monkeypatch):
+    """Models have names and shapes, but no weights; what `build` then still checks is that all of them fit."""
+
+    def fit(model: nn.Module, weights: dict) -> nn.Module:
+        model.load_state_dict(weights)
+        return model
+
+    monkeypatch.setattr(pretrained, "build", fit)
+    with torch.device("meta"):
+        yield
+
+
+def loading(library: str) -> list[tuple[str, str]]:
+    """The models of a library that load, each with what differs."""
+    return [(name, row["differs"]) for row in ARCHITECTURES for name in row["models"].split(", ")
+            if row["loader"] != "refused" and library in row["library"]]
+
+
+def refused(library: str) -> list[tuple[str, str]]:
+    return [(name, row["differs"]) for row in ARCHITECTURES for name in row["models"].split(", ")
+            if row["loader"] == "refused" and library in row["library"]]
+
+
+@pytest.mark.parametrize(("name", "differs"), loading("timm"))
+def test_the_table_is_right_on_what_loads_from_timm(name, differs, without_memory):
+    """In its true shape: all names and shapes fit, and what differs is as the table says."""
+    theirs = timm.create_model(name, pretrained=False)
+    sides = {"image_size": theirs.patch_embed.img_size} if "image_size" in differs else {}
+    for source, known in ((theirs, {}), (theirs.state_dict(), sides)):
+        ours = from_timm(source, **known)
+        assert ours.config.num_heads == theirs.blocks[0].attn.num_heads
+        assert ours.config.image_size == theirs.patch_embed.img_size
+        assert (ours.config.layer_scale is not None) == ("LayerScale" in differs)
+        assert (ours.config.num_classes == 0) == ("no classifier" in differs)
+    assert theirs.pos_embed.shape[1] == ours.config.num_patches + ("CLS has no position" not in differs)
+
+
+@pytest.mark.parametrize(("name", "differs"), refused("timm"))
+@pytest.mark.parametrize("head", [True, False])
+def test_the_table_is_right_on_timm_models_that_are_refused(refuses, name, differs, head, without_memory):
+    theirs = timm.create_model(name, pretrained=False)
+    for source in (theirs, theirs.state_dict()):  # head=False is no way out, and no message says so
+        with refuses(ValueError, "no plain ViT in timm's layout: it has ", differs):
+            from_timm(source, head=head)
+
+
+@pytest.mark.parametrize(("name", "differs"), loading("torchvision"))
+def test_the_table_is_right_on_torchvision(name, differs, without_memory):
+    theirs = getattr(torchvision.models, name)()
+    ours = from_torchvision(theirs)
+    assert differs == "nothing" and ours.config.num_heads == theirs.encoder.layers[0].num_heads
+    assert ours.config.image_size == (theirs.image_size, theirs.image_size)
+
+
+def tiny_transformers(name: str) -> nn.Module:
+    """A small model of transformers of this class."""
+    config = getattr(transformers, name).config_class
+    facts = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "image_size": [32, 32] if name == "VitPoseBackbone" else 32, "patch_size": 8}
+    if name == "ViTMAEForPreTraining":
+        facts |= {f"decoder_{key}": facts[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    if name.startswith("ViTMAE"):
+        facts["mask_ratio"] = 0.0
+    return getattr(transformers, name)(config(**facts))
+
+
+@pytest.mark.parametrize(("name", "differs"), loading("transformers"))
+def test_the_table_is_right_on_what_loads_from_transformers(name, differs):
+    theirs, images = randomised(tiny_transformers(name)), pictures(3, 32, 32)
+    head = "more than CLS" not in differs
+    ours = from_huggingface(theirs, head=head)
+    assert (ours.config.layer_scale is not None) == name.startswith("Dinov2")
+    if "1e-12" in differs:
+        assert ours.config.norm_eps == 1e-12
+    if not head:
+        with pytest.raises(ValueError, match="head=False"):
+            from_huggingface(theirs)
+        theirs = theirs.dinov2
+    expected = answer(theirs, images)  # where it masks, it shuffles the patches, which CLS does not notice
+    assert_agree(ours, expected if expected.ndim == 2 else expected[:, 0], images)
+
+
+@pytest.mark.parametrize(("name", "differs"), refused("transformers"))
+@pytest.mark.parametrize("head", [True, False])
+def test_the_table_is_right_on_transformers_models_that_are_refused(refuses, name, differs, head):
+    theirs = tiny_transformers(name)
+    for source in (theirs, theirs.state_dict()):
+        with refuses(ValueError, "no plain ViT in huggingface's layout: it has ", differs):
+            from_huggingface(source, head=head)
+
+
+# ---- positions without CLS ----
+
+
+@both_dtypes
+@pytest.mark.parametrize("options", [{}, {"img_size": (64, 96)}, {"num_classes": 0}, {"img_size": 16}], ids=str)
+def test_deit_iii(dtype, options):
+    """From the model, and from its weights with the size of picture: CLS has no position there."""
+    options = {"img_size": 64, "num_classes": 10, "depth": 2} | options
+    theirs = randomised(timm.create_model("deit3_small_patch16_224", pretrained=False, **options), dtype)
+    sides = theirs.patch_embed.img_size
+    images = pictures(3, *sides, dtype=dtype)
+    assert theirs.pos_embed.shape[1] == theirs.patch_embed.num_patches
+    ours = from_timm(theirs)
+    assert ours.config.num_patches == theirs.patch_embed.num_patches and ours.config.layer_scale is not None
+    for model in (ours, from_timm(theirs.state_dict(), image_size=sides), from_timm(to_timm(ours)),
+                  from_timm(theirs.state_dict(), ours.config)):
+        assert_agree(model, answer(theirs, images), images)
+        assert (model.embeddings.position_embedding[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["deit3_small_patch16_224", "deit3_medium_patch16_224"])
+def test_deit_iii_resized(name):
+    theirs = randomised(timm.create_model(name, pretrained=False, img_size=64, depth=2, dynamic_img_size=True))
+    images = pictures(3, 96, 48)
+    assert_agree(resize_model(from_timm(theirs), (96, 48)), answer(theirs, images), images)
+
+
+def test_deit_iii_without_the_size_of_picture_asks_for_it_once(refuses):
+    """196 positions may be 14 x 14 patches, or 13 x 15 and CLS: we ask rather than guess."""
+    theirs = timm.create_model("deit3_small_patch16_224", pretrained=False, depth=1)
+    with refuses(ValueError, "195 patches are no square", "image_size=(height, width)", "(224, 224)", "DeiT III"):
+        from_timm(theirs.state_dict())
+    assert from_timm(theirs.state_dict(), image_size=224).config.num_patches == 196
+    plain = timm_vit(img_size=(13 * 16, 15 * 16), depth=1)
+    assert from_timm(plain.state_dict(), image_size=(13 * 16, 15 * 16)).config.num_patches == 195
+
+
+def test_metas_files_of_deit_iii_are_told_apart_from_evas(refuses):
+    """`gamma_1` is LayerScale in both; EVA may turn queries and keys besides, and no weight says so."""
+    theirs = timm.create_model("deit3_small_patch16_224", pretrained=False, depth=1)
+    metas = {re.sub(r"ls(\d)\.gamma", r"gamma_\1", name): tensor for name, tensor in theirs.state_dict().items()}
+    with refuses(ValueError, "blocks.0.gamma_1", "rotary", "for DeiT III, pass timm's model"):
+        from_timm(metas, image_size=224)
+
+
+def test_what_a_model_does_in_training_alone_does_not_matter():
+    """Dropout of patches, of attention and of whole branches."""
+    theirs = randomised(timm_vit(depth=2, patch_drop_rate=0.5, attn_drop_rate=0.2, drop_path_rate=0.2))
+    images = pictures()
+    assert_agree(from_timm(theirs), answer(theirs, images), images)
+
+
+def test_a_gated_feed_forward_is_named_from_a_file_too(refuses):
+    """timm names a SwiGLU's layers as ours; but half as many numbers go in as come out."""
+    theirs = timm.create_model("vit_giant_patch14_dinov2", pretrained=False, depth=1, embed_dim=192, num_heads=3)
+    with refuses(ValueError, "gated feed-forward", "1024", "512"):
+        from_timm(theirs.state_dict())
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(88, 120), (104, 504), (176, 784), (704, 960)])
+def test_a_hidden_width_that_a_ratio_misses_by_rounding(width, hidden):
+    assert int(width * (hidden / width)) == hidden - 1
+    theirs = VisionTransformer(64, 16, num_classes=10, embed_dim=width, depth=2, num_heads=8, mlp_ratio=hidden / width)
+    for block in theirs.blocks:  # theirs rounds down as well
+        block.mlp = timm.layers.Mlp(width, hidden)
+    images = pictures()
+    for model in (from_timm(randomised(theirs)), from_timm(theirs.state_dict(), num_heads=8)):
+        assert model.encoder.blocks[0].feed_forward.layers[0].out_features == hidden
+        assert_agree(model, answer(theirs, images), images)
+        assert_agree(model, answer(to_timm(model), images), images)
+        assert_agree(model, answer(to_torchvision(model), images), images)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "quick_gelu"])

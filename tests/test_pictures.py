@@ -1,9 +1,16 @@
 """Pictures in memory: from the embedded emoji, CIFAR-10 or any folder, and how they are augmented and mixed."""
 
+import _thread
+import multiprocessing
+import os
+import threading
+import time
+
 import pytest
 import torch
 from PIL import Image
 
+from vit_from_scratch import data, pictures
 from vit_from_scratch.pictures import (
     AUGMENTS,
     MIXES,
@@ -70,6 +77,71 @@ def test_a_broken_picture_is_named(folder):
     (folder / "cat" / "3.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"^\S*3\.png can't be read as a picture.*$"):
         load_pictures(str(folder), (16, 16), show_progress=False)
+
+
+def test_pictures_are_read_without_other_processes(folder, monkeypatch):
+    """Docker's containers have little shared memory, and a script without `if __name__ ...` can't start processes."""
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", lambda self: pytest.fail("a process"))
+    assert len(load_pictures(str(folder), (16, 16), 0.0, show_progress=False)["train"]) == 24
+
+
+@pytest.mark.parametrize("limit", [0, 24 * 24 + 1, 10**6])
+def test_large_pictures_are_read_one_at_a_time(folder, monkeypatch, limit):
+    """Of 120 million pixels each, eight at once would fill the memory."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(pictures, "_LARGE", limit)
+    expected = load_pictures(str(folder), (16, 16), 0.0, show_progress=False)["train"].images
+    reading, most, lock = [], [], threading.Lock()
+    read_picture = data.read_picture
+
+    def read(path):
+        picture = read_picture(path)
+        if picture.width * picture.height > limit:
+            with lock:
+                reading.append(path)
+                most.append(len(reading))
+            time.sleep(0.005)
+            with lock:
+                reading.remove(path)
+        return picture
+
+    monkeypatch.setattr(data, "read_picture", read)
+    assert torch.equal(load_pictures(str(folder), (16, 16), 0.0, show_progress=False)["train"].images, expected)
+    assert set(most) <= {1} and bool(most) == (limit < 10**6)
+
+
+def test_an_interrupt_ends_the_reading_at_once(folder, monkeypatch):
+    for i in range(400):
+        os.link(folder / "cat" / "0.png", folder / "cat" / f"more{i}.png")
+    monkeypatch.setattr(data, "read_picture", lambda path: time.sleep(0.05) or Image.new("RGB", (8, 8)))
+    start = time.monotonic()
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        load_pictures(str(folder), (16, 16), 0.0, show_progress=False)
+    timer.join()
+    assert time.monotonic() - start < 2
+    assert not [thread for thread in threading.enumerate()[1:] if not thread.daemon]  # tqdm's own may stay
+
+
+def test_a_rare_class_is_held_out_too_and_an_only_picture_is_not(tmp_path):
+    lay_out(tmp_path, "yeti", *(f"{name}/{i}" for name in ("cat", "dog") for i in range(12)), "rare/0", "rare/1")
+    for name in ("cat", "dog", "rare"):  # class_folders must see pictures in the class itself
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    with pytest.warns(UserWarning, match="the held-out part has no pictures of yeti: there are too few"):
+        parts = load_pictures(str(tmp_path), (8, 8), 0.2, show_progress=False)
+    classes = {name: part.labels.unique().tolist() for name, part in parts.items()}
+    assert classes == {"train": [0, 1, 2, 3], "val": [0, 1, 2]}
+
+
+def test_the_same_pictures_are_not_two_parts(tmp_path, refuses):
+    lay_out(tmp_path, "train/cat", "train/dog")
+    try:
+        (tmp_path / "val").symlink_to("train")
+    except OSError:
+        pytest.skip("no links here")
+    with refuses(ValueError, str(tmp_path), "the same pictures in val as in train"):
+        load_pictures(str(tmp_path), (8, 8), show_progress=False)
 
 
 @pytest.mark.parametrize("name", ["nowhere", ""])

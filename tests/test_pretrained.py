@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from vit_from_scratch import pretrained
 from vit_from_scratch.config import CONFIGS, ViTConfig
 from vit_from_scratch.model import ViTModel
 from vit_from_scratch.pretrained import (
@@ -26,6 +28,7 @@ from vit_from_scratch.pretrained import (
     from_torchvision,
     infer_config,
     key_table,
+    known_architectures,
     load_safetensors,
     load_weights,
     read_weights,
@@ -263,6 +266,118 @@ def test_a_model_tells_its_heads_and_eps():
     config = from_torchvision(theirs).config
     assert (config.num_heads, config.norm_eps, config.image_size) == (4, 1e-3, (8, 8))
     assert from_torchvision(theirs, num_heads=8).config.num_heads == 8
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(44, 60), (52, 252), (76, 212), (88, 120), (1408, 960)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_hidden_width_that_a_ratio_misses_by_rounding(layout, width, hidden):
+    """`int(width * (hidden / width))` is one less: the ratio is the next number."""
+    assert int(width * (hidden / width)) == hidden - 1
+    ratio = np.nextafter(hidden / width, np.inf).item()
+    config = ViTConfig(image_size=8, patch_size=4, emb_dim=width, num_layers=1, num_heads=4, num_classes=3,
+                       mlp_ratio=ratio)
+    model = ViTModel(config)
+    assert model.encoder.blocks[0].feed_forward.layers[0].out_features == hidden
+    source = google_arrays(model) if layout == "google" else to_layout(model, layout)
+    back = (READERS | {"google": from_google_npz})[layout](source, num_heads=4)
+    assert same_weights(back, model) and back.config.mlp_ratio == ratio
+
+
+@pytest.mark.parametrize("ratio", [3.7362, 2.66, 1 / 3, 0.999])
+def test_a_configs_own_ratio_is_kept_where_the_width_is_the_same(refuses, tiny, ratio):
+    """3.7362 is how timm writes SO400M's 4304 / 1152."""
+    model = randomised(ViTModel(tiny.replace(mlp_ratio=ratio)))
+    state = to_layout(model, "timm")
+    assert from_timm(state, model.config).config.mlp_ratio == ratio
+    assert same_weights(from_timm(state, num_heads=4), model)
+    with refuses(ValueError, "mlp_ratio"):
+        from_timm(state, tiny.replace(mlp_ratio=ratio + 1 / 16))
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+def test_a_gated_feed_forward_under_our_names_is_refused(refuses, model, layout):
+    state = to_layout(model, layout)
+    for name in [name for name in state if name.endswith(("fc2.weight", "mlp.3.weight"))]:
+        state[name] = state[name][:, :32]
+    with refuses(ValueError, "first layer gives 64 numbers, its second takes 32", "SwiGLU"):
+        READERS[layout](state, num_heads=4)
+
+
+# ---- positions without CLS ----
+
+
+@pytest.mark.parametrize("changes", [{}, {"image_size": (8, 12)}, {"image_size": 4}, {"layer_scale": 0.1}], ids=str)
+def test_positions_without_cls_get_a_row_of_zeros(tiny, changes):
+    model = randomised(ViTModel(tiny.replace(**changes)))
+    with torch.no_grad():
+        model.embeddings.position_embedding[:, 0] = 0
+    state = to_layout(model, "timm")
+    state["pos_embed"] = state["pos_embed"][:, 1:].clone()
+    for back in (from_timm(state, num_heads=4, image_size=model.config.image_size), from_timm(state, model.config)):
+        assert same_weights(back, model) and back.config.image_size == model.config.image_size
+    assert state["pos_embed"].shape[1] == model.config.num_patches  # what came is left as it was
+
+
+@pytest.mark.parametrize("image_size", [16, (8, 12), (4, 12)])
+def test_positions_that_fit_neither_way_are_refused(refuses, model, image_size):
+    state = to_layout(model, "timm")
+    state["pos_embed"] = state["pos_embed"][:, :1].repeat(1, 9, 1)
+    with refuses(ValueError, "position_embedding", "[1, 9, 16]"):
+        from_timm(state, num_heads=4, image_size=image_size)
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "huggingface"])
+def test_only_timm_has_positions_without_cls(refuses, tiny, layout):
+    state = to_layout(ViTModel(tiny), layout)
+    name = key_table(layout, 1)["embeddings.position_embedding"][0]
+    state[name] = state[name][:, 1:]
+    with refuses(ValueError, "position_embedding", "[1, 4, 16]", "[1, 5, 16]"):
+        READERS[layout](state, num_heads=4, image_size=8)
+
+
+# ---- what is known ----
+
+
+def test_the_table_in_the_readme_is_that_of_the_function():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [" | ".join(row.values()) for row in known_architectures()]
+    assert "".join(f"| {line} |\n" for line in lines) in text
+
+
+def test_known_architectures_is_a_table():
+    rows = known_architectures()
+    assert len(rows) > 20 and all(list(row) == ["models", "library", "loader", "differs"] for row in rows)
+    assert all(isinstance(field, str) and field and "|" not in field for row in rows for field in row.values())
+    names = [(row["library"], name, row["loader"]) for row in rows for name in row["models"].split(", ")]
+    assert len(names) == len(set(names))
+    assert not {name for _, name, loader in names if loader == "refused"} & {
+        name for _, name, loader in names if loader != "refused"}
+    for loader in {row["loader"].split("(")[0] for row in rows} - {"refused"}:
+        assert callable(getattr(pretrained, loader))
+    rows[0].clear()
+    assert known_architectures()[0]["models"]
+
+
+@pytest.mark.parametrize(("name", "differs"), [
+    ("reg_token", "it has register tokens"), ("dist_token", "it has a distillation token"),
+    ("fc_norm.weight", "it has a norm after the pooling"), ("norm_pre.bias", "it has a norm before the blocks"),
+    ("blocks.1.attn.q_norm.weight", "it has norms on queries and keys"), ("rope.freqs", "it has rotary positions"),
+    ("blocks.0.gamma_1", "positions may be rotary"), ("attn_pool.q.weight", "it has attention pooling"),
+    ("blocks.0.mlp.w12.weight", "it has a gated feed-forward"),
+])  # fmt: skip
+@pytest.mark.parametrize("head", [True, False])
+def test_a_name_says_what_differs(refuses, model, name, differs, head):
+    state = to_layout(model, "timm") | {name: torch.zeros(3)}
+    with refuses(ValueError, "no plain ViT in timm's layout", differs, name):
+        from_timm(state, num_heads=4, head=head)
+
+
+@pytest.mark.parametrize("extra", ["neck.weight", "head_dist.weight", "aux_head.bias"])
+def test_head_false_is_no_way_out_where_it_would_not_help(model, extra):
+    state = to_layout(model, "timm") | {extra: torch.zeros(3), "head.0.weight": torch.zeros(3)}
+    with pytest.raises(ValueError, match=extra) as caught:
+        from_timm(state, num_heads=4)
+    assert "head=False" not in str(caught.value)
 
 
 # ---- with a config ----
@@ -608,8 +723,10 @@ def test_extra_keys_are_named(refuses, model):
         from_timm(state, num_heads=4)
     with pytest.raises(ValueError, match=r"projector\.4, \.\.\.$"):  # no word of head=False, which would not help
         from_timm(state, num_heads=4)
-    with refuses(ValueError, "(1): head_dist.weight", "head=False leaves the classifier out"):
-        from_timm(to_layout(model, "timm") | {"head_dist.weight": torch.zeros(1)}, num_heads=4)
+    state = to_layout(model, "timm") | {"head.norm.weight": torch.zeros(1)}
+    with refuses(ValueError, "(1): head.norm.weight", "head=False leaves the classifier out"):
+        from_timm(state, num_heads=4)
+    assert from_timm(state, num_heads=4, head=False).config.num_classes == 0
     with refuses(ValueError, "missing keys (1): norm.bias", "without a place in our model (1): fc_norm.bias"):
         from_timm({name.replace("norm.bias", "fc_norm.bias") if name == "norm.bias" else name: tensor
                    for name, tensor in to_layout(model, "timm").items()}, num_heads=4)

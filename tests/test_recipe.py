@@ -17,11 +17,13 @@ from vit_from_scratch.training import TrainingConfig
         {"weight_decay": math.inf}, {"label_smoothing": 1.0}, {"val_fraction": 1.0}, {"val_fraction": -0.1},
         {"val_fraction": math.nan}, {"data": ""}, {"model": "ViT-Huge"}, {"augment": "all"}, {"mix": "cut"},
         {"precision": "float16"}, {"optimizer": "sgd"}, {"patch_size": 5}, {"num_heads": 7}, {"drop_rate": 1.0},
-        {"image_size": 64}, {"image_size": 0},
+        {"image_size": 64}, {"image_size": 0}, {"freeze": True}, {"layer_decay": 0.0}, {"layer_decay": 1.5},
+        {"weights": ""},
     )],
     *[(change, TypeError) for change in (
         {"epochs": 2.5}, {"epochs": "3"}, {"batch_size": 8.0}, {"data": 3}, {"image_size": 32.0}, {"model": None},
-        {"augment": None}, {"val_fraction": "half"}, {"emb_dim": 96.0},
+        {"augment": 3}, {"freeze": 1}, {"weights": 7}, {"layer_decay": "low"}, {"val_fraction": "half"},
+        {"emb_dim": 96.0},
     )],
 ])  # fmt: skip
 def test_wrong_fields_are_refused_by_name(refuses, change, kind):
@@ -84,3 +86,9 @@ def test_an_unknown_recipe_names_the_known_ones(refuses, tmp_path):
         read_recipe("nix")
     with refuses(FileNotFoundError, "nix.toml"):
         read_recipe(tmp_path / "nix.toml")
+
+
+@pytest.mark.parametrize("name, value", [("emb_dim", 96), ("drop_rate", 0.1), ("patch_size", 4)])
+def test_weights_bring_their_own_shape(refuses, name, value):
+    with refuses(ValueError, "weights", "their own", name):
+        Recipe(weights="vit.pt", **{name: value})

@@ -1,5 +1,6 @@
 """Training: it learns, it resumes exactly from any step, and it refuses what can't be trained."""
 
+import contextlib
 import copy
 import itertools
 import math
@@ -441,7 +442,8 @@ def test_the_minutes_go_on_too(loaders, model, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"epochs": 5}, ["epochs 4 (here 5)"]),
+        ({"epochs": 3}, ["epochs 4 (here 3)"]),
+        ({"epochs": 6, "seed": 1}, ["seed 0 (here 1)"]),
         ({"learning_rate": 1e-3, "seed": 1}, ["learning_rate 0.003 (here 0.001)", "seed 0 (here 1)"]),
         ({"optimizer": "muon"}, ["optimizer adamw (here muon)"]),
     ],
@@ -452,6 +454,58 @@ def test_another_recipe_is_refused(model, loaders, tmp_path, refuses, changes, p
     with refuses(ValueError, str(tmp_path / "vit.pt"), "another recipe", "another file", *parts):
         run(model, loaders, RECIPE.replace(**changes), checkpoint=tmp_path / "vit.pt")
     assert (tmp_path / "vit.pt").read_bytes() == before
+
+
+def test_more_epochs_may_be_asked_for(tiny, loaders, tmp_path, capsys):
+    """They go on at the learning rates of a run of so many, whether the first ones were finished or not."""
+    step = torch.optim.AdamW.step
+
+    def noting(rates: list[float], optimizer: torch.optim.Optimizer) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        step(optimizer)
+
+    for epochs, stop in ((4, None), (4, 5)):
+        torch.manual_seed(0)
+        model, path = ViTModel(tiny), tmp_path / f"{stop}.pt"
+        with contextlib.nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):
+            run(model, loaders, augment=None if stop is None else raise_at(stop), checkpoint=path)
+        done = len(read_checkpoint(path)["history"]["losses"])
+        assert done == 12 if stop is None else done < 12
+        rates, longer = [], RECIPE.replace(epochs=epochs + 2)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.AdamW, "step", lambda self, rates=rates: noting(rates, self))
+            history = run(model, loaders, longer, checkpoint=path)
+        assert f"is of a run of 4 epochs: it goes on to {epochs + 2}" in capsys.readouterr().out
+        assert len(history.losses) == 18 and len(history.epochs) == 6 and len(rates) == 18 - done
+        expected = [longer.learning_rate * learning_rate_at(k, 3 * longer.warmup_epochs, 18) for k in range(done, 18)]
+        assert rates == pytest.approx(expected)
+        assert read_checkpoint(path)["recipe"]["epochs"] == 6
+        run(model, loaders, longer, checkpoint=path)
+        assert "finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_not_trained(model, loaders, refuses, dtype):
+    with refuses(ValueError, str(dtype), "expected float32", "model.float()", "precision='bfloat16'"):
+        run(copy.deepcopy(model).to(dtype), loaders)
+    model.encoder.requires_grad_(False).to(dtype)  # nor if they are frozen, and the others are not
+    with refuses(ValueError, str(dtype)):
+        run(model, loaders)
+
+
+def test_weights_of_double_precision_are(model, loaders):
+    assert len(run(model.double(), loaders).losses) == 12 and model.classifier.weight.dtype == torch.float64
+
+
+def test_optimizers_of_ones_own(model, loaders):
+    made = []
+
+    def plain(model: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+        made.append(torch.optim.SGD(model.parameters(), momentum=0.9))
+        return made
+
+    run(model, loaders, optimizers=plain)
+    assert len(made[0].state) == len(list(model.parameters()))
 
 
 def test_another_model_is_refused(model, tiny, loaders, tmp_path, refuses):

@@ -16,10 +16,12 @@ The modules, in the order of their lessons:
     06 checkpoint      Files that hold a model, its config and what belongs to it.
     06 training        One loop that trains any model, and goes on after any interruption.
     06 emoji_vit       Lesson 06's run: a small ViT learns the emoji.
+    06 commands        What our commands share: exit codes, and errors in one line.
     06 predict_command Pictures in, names and probabilities out: vit-predict.
     07 inspection      What a trained ViT looks at, what it has learned, and what it would miss.
     08 pretrained      Weights that others trained, in our model; ours in theirs; and both on disk.
     08 transfer        A trained ViT for another task: with another head, or for pictures of another size.
+    08 export_command  A trained ViT as a graph that runs without this package: vit-export.
     09 scenes          Scenes of emoji, drawn at random, each with its caption.
     09 tokenizer       From a text to tokens and back, one token a word.
     09 gpt             A GPT of the ViT's own blocks, and its loss.

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from .captioner import CAPTIONER_CHECKPOINT
 from .checkpoint import load_checkpoint
+from .commands import run_command
 from .evaluation import usable_device
 from .vlm import VisionLanguageModel, caption
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `vit-caption --image FILE --checkpoint FILE`, or `python -m vit_from_scratch.caption_command`."""
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vit-caption", description="Say what is in a picture.")
     parser.add_argument("--image", nargs="+", required=True, metavar="FILE", help="one picture or several")
     parser.add_argument("--checkpoint", default=CAPTIONER_CHECKPOINT, metavar="FILE",
@@ -25,22 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="the longest caption")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
-    options = parser.parse_args(arguments)
-    try:
-        if not Path(options.checkpoint).exists():
-            raise FileNotFoundError(f"no checkpoint at {options.checkpoint}: check the path, or make lesson 10's with "
-                                    'python -c "from vit_from_scratch.captioner import captioner; captioner()"')
-        model = load_checkpoint(options.checkpoint, model_class=VisionLanguageModel)
-        model.to(usable_device(options.device))
-        texts = caption(model, options.image, max_new_tokens=options.max_new_tokens,
-                        temperature=options.temperature, seed=options.seed)
-    except (OSError, ValueError, RuntimeError) as error:  # the last: too little memory
-        parser.exit(2, f"{parser.prog}: {str(error).splitlines()[0]}\n")
-    if hasattr(sys.stdout, "reconfigure"):  # a console that lacks a sign shows its number
-        sys.stdout.reconfigure(errors="backslashreplace")
+    return parser.parse_args(words)
+
+
+def _caption(options: argparse.Namespace) -> int:
+    if not Path(options.checkpoint).exists():
+        raise FileNotFoundError(f"no checkpoint at {options.checkpoint}: check the path, or make lesson 10's with "
+                                'python -c "from vit_from_scratch.captioner import captioner; captioner()"')
+    model = load_checkpoint(options.checkpoint, model_class=VisionLanguageModel)
+    model.to(usable_device(options.device))
+    texts = caption(model, options.image, max_new_tokens=options.max_new_tokens, temperature=options.temperature,
+                    seed=options.seed)
     for path, text in zip(options.image, texts, strict=True):
         print(text if len(texts) == 1 else f"{path}: {text}")
     return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command `vit-caption --image FILE --checkpoint FILE`, or `python -m vit_from_scratch.caption_command`."""
+    return run_command("vit-caption", lambda: _caption(_parse(words)))
 
 
 if __name__ == "__main__" and "__file__" in globals():  # a notebook is __main__ too, but no file

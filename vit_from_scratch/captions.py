@@ -170,6 +170,8 @@ def read_captions(path: str | os.PathLike) -> dict[str, list[str]]:
     Three formats, told apart by what is in them: Flickr8k's own `Flickr8k.token.txt`, the table `captions.txt` in which
     it is often passed on, and COCO's JSON. Another format is a ValueError, and no file a FileNotFoundError.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe may never end
+        raise ValueError(f"{path} is no file: expected one with captions")
     try:
         pairs = _pairs_in(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -4,6 +4,7 @@
 __all__ = ['FORMAT', 'MODELS', 'atomic_write', 'unwrap', 'kind_of', 'save_checkpoint', 'read_checkpoint', 'check_same', 'load_checkpoint', 'state_beside', 'load_or_train']
 
 # %% ../notebooks/06_training.ipynb #06-027
+import errno
 import os
 import re
 from collections import OrderedDict
@@ -24,13 +25,19 @@ MODELS = {"ViTModel": "model", "GPTModel": "gpt", "VisionLanguageModel": "vlm", 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all: the block writes to the path that it is given, which then takes its place."""
+    """Write a file whole or not at all: the block writes to the path that it is given, which then takes its place.
+
+    An OSError, such as of a full disk, names the file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".unfinished")
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -46,7 +53,7 @@ def kind_of(model: nn.Module) -> str:
     """The name of a model's class; FSDP, of lesson 11, puts its own before it."""
     return type(model).__name__.removeprefix("FSDP")
 
-
+# %% ../notebooks/06_training.ipynb #06-027-1
 def _is_data(value) -> bool:
     """Whether a reader of the file needs no code for it: what `torch.load(weights_only=True)` takes."""
     if type(value) in (dict, OrderedDict):
@@ -78,7 +85,11 @@ def save_checkpoint(path: str | os.PathLike, model: nn.Module, *, weights: dict 
         raise TypeError(f"{name} holds more than data; expected numbers, strings, tensors, lists and dicts of them: "
                         "take .item() of NumPy's numbers, and vars() of objects")
     with atomic_write(path) as unfinished:
-        torch.save(state, unfinished)
+        try:
+            torch.save(state, unfinished)
+        except RuntimeError as error:  # PyTorch's own for what the system refused to write
+            reason = str(error).splitlines()[0]
+            raise OSError(errno.EIO, f"it could not be written ({reason}): is the disk full?") from None
 
 # %% ../notebooks/06_training.ipynb #06-027a
 def read_checkpoint(path: str | os.PathLike) -> dict:
@@ -87,6 +98,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict:
     A FileNotFoundError if there is no such file, or what else the system says, such as a PermissionError; a ValueError
     if it is no checkpoint, is cut short, or is of another version of this package.
     """
+    if Path(path).exists() and not Path(path).is_file():  # but a folder, or a pipe, which may never end
+        raise ValueError(f"{path} is no file: expected a checkpoint, such as best.pt in the folder of a run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: data, never code
     except FileNotFoundError:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .evaluation import to_model
 from .vlm import ImageTextConfig, ImageTextModel
 
 # %% ../notebooks/10_image_to_words.ipynb #10-085
@@ -28,7 +29,7 @@ class ContrastiveModel(ImageTextModel):
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
         """(N, c, h, w) -> (N, e), each of length 1."""
-        return F.normalize(self.image_projection(self.vit(images.to(self.device))), dim=-1)
+        return F.normalize(self.image_projection(self.vit(to_model(self.vit, images))), dim=-1)
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """N texts, none too long for the GPT -> (N, e), each of length 1."""

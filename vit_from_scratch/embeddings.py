@@ -33,6 +33,6 @@ class ViTEmbeddings(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) -> (b, n + 1, d); the CLS token is at index 0."""
         patches = self.patch_embedding(images)  # (b, n, d)
-        cls_token = self.cls_token.expand(len(images), -1, -1)  # (b, 1, d): one copy for every image
+        cls_token = self.cls_token.expand(images.shape[0], -1, -1)  # (b, 1, d): one copy for every image
         sequence = torch.cat([cls_token, patches], dim=1)  # (b, n + 1, d)
         return self.dropout(sequence + self.position_embedding)

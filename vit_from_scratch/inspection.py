@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from .evaluation import eval_mode
+from .evaluation import eval_mode, names_of
 from .model import ViTModel
 from .patches import check_divisible, check_images, to_pair
 from .plots import denormalize
@@ -21,38 +21,44 @@ def attention_maps(model: ViTModel, images: torch.Tensor) -> tuple[torch.Tensor,
     """The answers to images (b, c, h, w), in eval mode, and how much each token looks at each other one.
 
     Returns:
-        logits (b, num_classes), those of `forward` up to rounding, and maps (b, num_layers, num_heads, n + 1, n + 1),
-        on the CPU; `maps[..., i, j]` is how much token i looks at token j, so every row sums to 1. Token 0 is CLS.
+        logits (b, num_classes), those of `forward` up to rounding, and maps (b, num_layers, num_heads, n + 1, n + 1);
+        `maps[..., i, j]` is how much token i looks at token j, so every row sums to 1. Token 0 is CLS.
+        Both are float32 and on the CPU, whatever the model is; a float16 or bfloat16 model rounds more.
     """
+    check_images(images)  # here, because the next cast would take bytes, too
     with eval_mode(model):
-        x = model.embeddings(images.to(model.embeddings.cls_token.device))
+        x = model.embeddings(images.to(model.embeddings.cls_token))
         maps = []
         for block in model.encoder.blocks:
-            maps.append(block.attention(block.norm1(x), return_weights=True)[1].cpu())
+            maps.append(block.attention(block.norm1(x), return_weights=True)[1].float().cpu())
             x = block(x)
         logits = model.classifier(model.encoder.norm(x)[:, 0])
-    return logits.cpu(), torch.stack(maps, dim=1)
+    return logits.float().cpu(), torch.stack(maps, dim=1)
 
 # %% ../notebooks/07_looking_inside.ipynb #07-015
 def overlay(ax: plt.Axes, image: torch.Tensor, weights: torch.Tensor, mark: tuple[int, int] | None = None,
             title: str = "", limit: float | None = None) -> None:
     """Lay a map of patches (rows, columns) over a picture (c, h, w) of normalized floats.
 
-    What is above 0 is drawn in purple, what is below in orange, strongest at `limit`, or at the map's own largest
-    value. `mark` is the (row, column) of a patch to frame.
+    What is above 0 is drawn in purple, what is below in orange, strongest from `limit` on. By default that is the map's
+    largest size, but no more than twice its quantile 0.98 (nor less than 0.1% of the largest): one huge patch doesn't
+    make the others pale. `mark` is the (row, column) of a patch to frame. The title is no mathematics, even with $.
     """
+    image, weights = image.float(), weights.detach().float().cpu()
     height, width = image.shape[1:]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    limit = limit or weights.abs().max().item() or 1.0
+    size = weights.abs()
+    usual, largest = size.quantile(0.98, interpolation="lower"), size.max()
+    limit = limit or (2 * usual).clamp(largest / 1000, largest).item() or 1.0
     grey = denormalize(image).mean(dim=-1)
     ax.imshow(0.75 + grey / 4, cmap="gray", vmin=0, vmax=1, extent=extent)
-    strength = (weights.abs() / limit).clamp(0, 1)
+    strength = (size / limit).clamp(0, 1)
     ax.imshow(weights.sign(), cmap="PuOr", vmin=-1.4, vmax=1.4, alpha=0.9 * strength, extent=extent)
     if mark is not None:
         ph, pw = height / weights.shape[0], width / weights.shape[1]
         corner = (mark[1] * pw - 0.5, mark[0] * ph - 0.5)
         ax.add_patch(plt.Rectangle(corner, pw, ph, fill=False, color="black", linewidth=2))
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=9, parse_math=False)
     ax.axis("off")
 
 # %% ../notebooks/07_looking_inside.ipynb #07-018
@@ -71,7 +77,7 @@ def plot_attention(model: ViTModel, image: torch.Tensor, query: int = 0) -> plt.
     mark = divmod(query - 1, columns) if query else None
     for layer in range(num_layers):
         for head in range(num_heads):
-            title = f"layer {layer}, head {head}\nat most {maps[layer, head].max():.0%}"
+            title = f"layer {layer}, head {head}\nat most {100 * maps[layer, head].max():.3g}%"
             overlay(axes[head, layer], image, maps[layer, head].reshape(rows, columns), mark, title)
     figure.suptitle(f"Where the patch in row {mark[0]}, column {mark[1]} looks" if mark else "Where CLS looks")
     return figure
@@ -81,13 +87,14 @@ def attention_rollout(maps: torch.Tensor, residual: float = 0.5) -> torch.Tensor
     """How much of each input token arrives at each output token, through all the layers (Abnar and Zuidema 2020).
 
     Their section 3: heads are averaged, the skip connection counts as a look at oneself, and layers are multiplied.
-    `residual` is the skip connection's share, from 0 to 1. Maps of `attention_maps` give (b, n + 1, n + 1), and every
-    row sums to 1; a ValueError for a share or a shape that can't be.
+    `residual` is the skip connection's share, from 0 to 1. Maps of `attention_maps` give (b, n + 1, n + 1), in float32
+    (or float64, if they are), and every row sums to 1; a ValueError for a share or a shape that can't be.
     """
     if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
         raise ValueError(f"maps has shape {tuple(maps.shape)}; expected attention_maps' (b, layer, head, n + 1, n + 1)")
     if not 0 <= residual <= 1:
         raise ValueError(f"residual is {residual}; expected a share from 0 to 1")
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     identity = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     rollout = identity
     for layer in maps.mean(dim=2).unbind(dim=1):  # the mean over the heads: (b, n + 1, n + 1), layer by layer
@@ -113,7 +120,7 @@ def attention_distance(maps: torch.Tensor, grid_size: tuple[int, int]) -> torch.
     if maps.ndim != 5 or maps.shape[-2:] != (n + 1, n + 1):
         raise ValueError(f"maps has shape {tuple(maps.shape)}; expected (b, layer, head, {n + 1}, {n + 1}) for "
                          f"grid_size {tuple(grid_size)}: use attention_maps, and the patch_embedding's own grid_size")
-    between_patches = maps[..., 1:, 1:]
+    between_patches = maps[..., 1:, 1:].float()
     between_patches = between_patches / between_patches.sum(dim=-1, keepdim=True)
     return (between_patches * patch_distances(grid_size).to(maps.device)).sum(dim=-1).mean(dim=(0, 3))
 
@@ -123,7 +130,7 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
     """How much probability the class loses when each part of the picture is hidden (Zeiler and Fergus 2014).
 
     Args:
-        model: any classifier, images (b, c, h, w) -> logits (b, num_classes).
+        model: any classifier, images (b, c, h, w) -> logits (b, num_classes); its weights' type is the pictures'.
         image: (c, h, w), floats.
         label: the class whose probability is watched.
         patch_size: (height, width) of a patch in pixels.
@@ -131,8 +138,8 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
         window: side of the hidden square, in patches; an odd number.
 
     Returns:
-        (rows, columns) of the patch in the middle of what is hidden: probability with the whole picture minus
-        probability without that part; below 0 where the model is better off without it.
+        (rows, columns), float32, on the CPU, of the patch in the middle of what is hidden: probability with the whole
+        picture minus probability without that part; below 0 where the model is better off without it.
 
     Raises:
         TypeError, ValueError: an image of another kind or shape, patches that don't tile it, an even window, no class.
@@ -150,9 +157,9 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
         row, column = divmod(i, columns)
         top, left = max(0, row - reach) * ph, max(0, column - reach) * pw
         pictures[i, :, top : (row + reach + 1) * ph, left : (column + reach + 1) * pw] = fill
-    device = next(model.parameters()).device
+    weight = next(p for p in model.parameters() if p.is_floating_point())
     with eval_mode(model):
-        logits = torch.cat([model(batch.to(device)).cpu() for batch in pictures.split(128)])
+        logits = torch.cat([model(batch.to(weight)).float().cpu() for batch in pictures.split(128)])
     if not 0 <= label < logits.shape[1]:
         raise ValueError(f"label is {label}; expected a class from 0 to {logits.shape[1] - 1}")
     probabilities = logits.softmax(dim=-1)[:, label]
@@ -161,11 +168,11 @@ def occlusion(model: nn.Module, image: torch.Tensor, label: int, patch_size: tup
 # %% ../notebooks/07_looking_inside.ipynb #07-089
 def _side_by_side(image: torch.Tensor, weights: torch.Tensor, mark, title: str, map_title: str) -> bytes:
     """A picture (c, h, w) and, beside it, the same under a map (rows, columns): a PNG file's bytes."""
-    figure = plt.Figure(figsize=(5, 2.7), layout="constrained")  # not pyplot's: nothing else shows or keeps it
+    figure = plt.Figure(figsize=(5, 2.9), layout="constrained")  # not pyplot's: nothing else shows or keeps it
     left, right = figure.subplots(1, 2)
-    overlay(left, image, torch.zeros_like(weights), mark, title)  # for its frame, title and axes ...
-    left.imshow(denormalize(image), cmap="gray")  # ... under the picture itself, in colour; cmap if it has one channel
-    overlay(right, image, weights, mark, f"{map_title}: at most {weights.max():.0%}")
+    overlay(left, image, torch.zeros_like(weights), mark, title)  # for its frame and title; then ...
+    left.imshow(denormalize(image.float()), cmap="gray")  # ... in colour; cmap if it has one channel
+    overlay(right, image, weights, mark, f"{map_title}\nat most {100 * weights.max():.3g}%")
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
@@ -174,22 +181,27 @@ def _side_by_side(image: torch.Tensor, weights: torch.Tensor, mark, title: str, 
 def explore_attention(model: ViTModel, images: torch.Tensor, titles: list[str] | None = None):
     """An interactive figure for images (b, c, h, w): choose picture, layer, head and the token that looks.
 
-    "rollout" goes through all the layers up to the chosen one. Gives an ipywidgets `HBox`, which a notebook shows as
-    the last line of a cell; an ImportError without ipywidgets, a ValueError unless there are as many titles as images.
+    "rollout" goes through all the layers up to the chosen one. Over the picture stand its title and the model's answer,
+    if it has a head; controls that would change nothing are disabled. Gives an ipywidgets `HBox`, which a notebook
+    shows as the last line of a cell; an ImportError without ipywidgets, a ValueError unless there are as many titles
+    as images.
     """
     try:
         import ipywidgets as widgets
     except ImportError:
         raise ImportError("explore_attention needs ipywidgets: `pip install ipywidgets`, then restart the kernel; "
                           "plot_attention draws without it") from None
-    _, maps = attention_maps(model, images)
+    logits, maps = attention_maps(model, images)
+    names = names_of(model) if model.config.num_classes else [""] * logits.shape[1]
+    answers = [f"{names[k]}, {100 * p:.3g}%" for p, k in zip(*logits.softmax(dim=1).max(dim=1), strict=True)]
     titles = [f"picture {i}" for i in range(len(images))] if titles is None else titles
     if len(titles) != len(images):
         raise ValueError(f"titles has {len(titles)} strings; expected {len(images)}, one for each picture")
     num_layers, num_heads = maps.shape[1:3]
     rows, columns = model.embeddings.patch_embedding.grid_size
-    picture = widgets.Dropdown(description="picture", options=[(title, i) for i, title in enumerate(titles)])
-    layer = widgets.IntSlider(description="layer", max=num_layers - 1, value=num_layers - 1)
+    picture = widgets.Dropdown(description="picture", options=[(title, i) for i, title in enumerate(titles)],
+                               disabled=len(titles) == 1)
+    layer = widgets.IntSlider(description="layer", max=num_layers - 1, value=num_layers - 1, disabled=num_layers == 1)
     head = widgets.Dropdown(description="head", options=["mean", "rollout", *range(num_heads)])
     looks = widgets.Dropdown(description="looks", options=["CLS", "patch"])
     row = widgets.IntSlider(description="row", max=rows - 1, value=rows // 2)
@@ -197,13 +209,15 @@ def explore_attention(model: ViTModel, images: torch.Tensor, titles: list[str] |
     drawing = widgets.Image(format="png")
 
     def draw(_=None) -> None:
+        row.disabled, column.disabled = (looks.value == "CLS" or sides == 1 for sides in (rows, columns))
         i, mark = picture.value, None if looks.value == "CLS" else (row.value, column.value)
         if head.value == "rollout":
             table = attention_rollout(maps[i : i + 1, : layer.value + 1])[0]
         else:
             table = maps[i, layer.value].mean(dim=0) if head.value == "mean" else maps[i, layer.value, head.value]
         weights = table[0 if mark is None else 1 + mark[0] * columns + mark[1], 1:].reshape(rows, columns)
-        drawing.value = _side_by_side(images[i], weights, mark, titles[i], f"layer {layer.value}, head {head.value}")
+        title = f"{titles[i]}\n{answers[i]}" if model.config.num_classes else titles[i]
+        drawing.value = _side_by_side(images[i], weights, mark, title, f"layer {layer.value}, head {head.value}")
 
     controls = [picture, layer, head, looks, row, column]
     for control in controls:

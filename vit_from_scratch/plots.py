@@ -15,6 +15,10 @@ def denormalize(images: torch.Tensor) -> torch.Tensor:
     return ((images.detach().cpu() + 1) / 2).clamp(0, 1).movedim(-3, -1)
 
 # %% ../notebooks/00_the_pictures.ipynb #00-026
+def _plain(title) -> str:
+    return str(title).encode(errors="backslashreplace").decode()  # a file's name may be no text
+
+
 def show_pictures(images: torch.Tensor, titles: list[str] | None = None, columns: int = 8, size: float = 1.1,
                   title: str = "") -> plt.Figure:
     """Draw pictures in a grid, each with one of `titles`, and a title above them all; `plt.show()` shows it.
@@ -27,7 +31,7 @@ def show_pictures(images: torch.Tensor, titles: list[str] | None = None, columns
     if images.ndim != 4 or not len(images) or (titles is not None and len(titles) != len(images)):
         raise ValueError(f"images has shape {tuple(images.shape)}; expected (N, c, h, w) with N at least 1"
                          + ("" if titles is None else f", and as many titles ({len(titles)} came)"))
-    images = images / 127.5 - 1 if images.dtype == torch.uint8 else images
+    images = images / 127.5 - 1 if images.dtype == torch.uint8 else images.float()
     rows = math.ceil(len(images) / columns)
     height = size * (1.3 if titles is not None else 1.05)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, height * rows + 0.4), squeeze=False,
@@ -36,6 +40,6 @@ def show_pictures(images: torch.Tensor, titles: list[str] | None = None, columns
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, denormalize(images), strict=False)):
         ax.imshow(image.squeeze(-1).numpy(), cmap="gray")
-        ax.set_title("" if titles is None else titles[i], fontsize=8)
-    figure.suptitle(title)
+        ax.set_title("" if titles is None else _plain(titles[i]), fontsize=8, parse_math=False)  # a $ is a $
+    figure.suptitle(_plain(title), parse_math=False)
     return figure

@@ -8,13 +8,12 @@ import argparse
 import contextlib
 import errno
 import inspect
-import io
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -25,17 +24,22 @@ import torch
 from filelock import FileLock, Timeout
 
 from .checkpoint import atomic_write
+from .commands import run_command
 from .data import cifar10
-from .distributed import Communicator, DistributedTrainer, start_communication
+from .distributed import Communicator, DistributedTrainer, first_model, start_communication
+from .patches import to_pair
 from .paths import BUILD, CACHE
 from .pictures import describe, load_pictures
-from .recipe import Recipe, read_recipe
+from .preprocessing import DEFAULT_PREPROCESSING
+from .recipe import SHAPE, Recipe, read_recipe
 from .training import Interrupted, TrainingConfig
 
 _EXAMPLES = """examples:
   vit-train --recipe emoji
   vit-train --recipe cifar10-quick --download
   vit-train --data pets --model ViT-Ti/16 --image-size 64 --epochs 20
+  vit-train --data pets --weights vit.safetensors --layer-decay 0.75 --learning-rate 3e-4 --epochs 5
+  vit-train --resume runs/pets --epochs 10
   torchrun --nproc-per-node 8 -m vit_from_scratch.train_command --recipe cifar10-best --download"""
 
 
@@ -55,7 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--recipe", help="a recipe that comes with the package, or a .toml file; the options change it")
     run.add_argument("--output", type=_folder,
                      help=f"folder for checkpoints and log (default: RECIPE or DATA in {runs})")
-    run.add_argument("--resume", action="store_true", help="go on with the run in the output folder, if there is one")
+    run.add_argument("--resume", type=_folder, nargs="?", const=True, default=False, metavar="FOLDER",
+                     help="go on with the run in the output folder, if there is one; or in FOLDER, by its recipe")
     run.add_argument("--root", type=Path, default=CACHE, help="folder of CIFAR-10 (default: %(default)s)")
     run.add_argument("--download", action="store_true", help="fetch CIFAR-10, if it is not there yet")
     run.add_argument("--device", help="cpu, cuda or mps (default: the best that there is)")
@@ -69,10 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
     texts = dict(re.findall(r"^    (\w+): (.+)$", docs, re.MULTILINE))
     for field in fields(Recipe):
         kind = field.type if isinstance(field.type, type) else get_args(field.type)[0]
-        default = "" if field.default is None else f" (default: {field.default})"
+        default = "" if field.default in (None, False) else f" (default: {field.default})"
         choices = Recipe.choices.get(field.name)
-        recipe.add_argument("--" + field.name.replace("_", "-"), type=kind, default=argparse.SUPPRESS, choices=choices,
-                            metavar=None if choices else kind.__name__.upper(), help=texts[field.name] + default)
+        taken: dict = {"action": "store_true"} if kind is bool else {
+            "type": kind, "choices": choices, "metavar": None if choices else kind.__name__.upper()}
+        recipe.add_argument("--" + field.name.replace("_", "-"), default=argparse.SUPPRESS,
+                            help=texts[field.name] + default, **taken)
     return parser
 
 # %% ../notebooks/11_scaling.ipynb #11-059a
@@ -123,17 +130,23 @@ def _start_run(options: argparse.Namespace, recipe: Recipe, output: Path, group:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine fetches it
             cifar10(options.root, download=True)
         group.barrier()
-    parts = load_pictures(recipe.data, recipe.vit_config(1).image_size, recipe.val_fraction, root=options.root,
-                          show_progress=group.rank == 0)
-    trainer = DistributedTrainer(recipe, parts, output, group, accumulate=options.accumulate,
+    start = first_model(recipe, output / "last.pt")
+    config = start.config if start else recipe.vit_config(1)
+    parts = load_pictures(recipe.data, config.image_size, recipe.val_fraction, root=options.root,
+                          preprocessing=config.preprocessing or DEFAULT_PREPROCESSING, show_progress=group.rank == 0)
+    trainer = DistributedTrainer(recipe, parts, output, group, start=start, accumulate=options.accumulate,
                                  save_minutes=options.save_minutes, checkpointing=options.checkpointing,
                                  compiled=options.compile, sharded=options.fsdp)
     if group.rank == 0:
         _write_json(output / "recipe.json", recipe.to_dict())  # a folder that can't be written to is found now
-        count = sum(parameter.numel() for parameter in trainer.model.parameters())
+        parameters = list(trainer.model.parameters())
+        count = sum(parameter.numel() for parameter in parameters)
+        frozen = sum(parameter.numel() for parameter in parameters if not parameter.requires_grad)
         sizes = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
-        print(f"{recipe.model}, {count:,} parameters, on {group.size} x {group.device.type}; {sizes} pictures; "
-              f"in {output}\n{describe(parts)}")
+        name = f"{recipe.weights}{'' if start is trainer.model else ', a new classifier'}" if start else recipe.model
+        height, width = to_pair(config.image_size)
+        print(f"{name}, {count:,} parameters{f' ({frozen:,} frozen)' if frozen else ''}, on {group.size} x "
+              f"{group.device.type}; {sizes} pictures, {height} x {width} pixels; in {output}\n{describe(parts)}")
     group.barrier()
     sees_it = torch.tensor(float((output / "recipe.json").exists()), device=group.device)
     if group.all_reduce(sees_it).item() < group.size:
@@ -148,24 +161,54 @@ def _write_json(path: Path, content: dict) -> None:
 # %% ../notebooks/11_scaling.ipynb #11-059b
 def how_to_go_on(words: list[str], group: Communicator) -> str:
     """The command that goes on with a run."""
-    words = [word for word in words if word != "--resume"] + ["--resume"]
+    words = words if any(word.startswith("--resume") for word in words) else [*words, "--resume"]
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     start = "python" if group.size == 1 else f"torchrun --nproc-per-node {local}"
     if group.size > local:
         start += f" --nnodes {group.size // local} --rdzv-backend c10d --rdzv-endpoint FIRST:29500"
-    return f"{start} -m vit_from_scratch.train_command {shlex.join(words)}"
+    return f"{start} -m vit_from_scratch.train_command {join(words)}"
 
 
+def _recipe_of(options: argparse.Namespace) -> tuple[Recipe, Path]:
+    """What to do, and in which folder."""
+    changes = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
+    if isinstance(options.resume, Path):
+        if options.recipe or options.output:
+            raise ValueError("--resume FOLDER has its own recipe and output: leave out --recipe and --output")
+        return Recipe(**_read_run(options.resume) | changes), options.resume
+    fields_set = {} if options.recipe is None else read_recipe(options.recipe)
+    if "weights" in changes:
+        if "model" in changes:
+            raise ValueError("--weights brings its own model: leave out --model")
+        fields_set = {name: value for name, value in fields_set.items() if name not in ("model", *SHAPE)}
+    fields_set |= changes
+    for name in ("data", "weights"):
+        value = str(fields_set.get(name) or "")
+        if value not in ("", "emoji", "cifar10") and Path(value).exists():
+            fields_set[name] = str(Path(value).resolve())  # so a run can go on from any folder
+    name = Path(options.recipe).stem if options.recipe else Path(str(fields_set.get("data", Recipe.data))).name
+    output = options.output or BUILD / "runs" / name
+    warmup = fields_set.get("warmup_epochs", Recipe.warmup_epochs)
+    if "warmup_epochs" not in changes and options.resume and (output / "recipe.json").is_file():
+        fields_set["warmup_epochs"] = _read_run(output).get("warmup_epochs", warmup)
+    elif "warmup_epochs" not in changes and 1 <= changes.get("epochs", 0) <= warmup:
+        fields_set["warmup_epochs"] = changes["epochs"] / 4  # fewer epochs than the recipe was made for
+    return Recipe(**fields_set), output
+
+
+def _read_run(folder: Path) -> dict:
+    """The recipe that a run has noted in its folder."""
+    try:
+        return {**json.loads((folder / "recipe.json").read_text(encoding="utf-8"))}
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"no run in {folder} ({type(error).__name__}): expected the folder of a vit-train run, with "
+                         "its recipe.json") from None
+
+# %% ../notebooks/11_scaling.ipynb #11-059b-0
 def _run(options: argparse.Namespace, words: list[str], group: Communicator) -> None:
     """What `main` does in each process: check everything, then train and test."""
-    changes = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
-    fields_set = ({} if options.recipe is None else read_recipe(options.recipe)) | changes
-    warmup = fields_set.get("warmup_epochs", Recipe.warmup_epochs)
-    if "warmup_epochs" not in changes and 1 <= changes.get("epochs", 0) <= warmup:
-        fields_set["warmup_epochs"] = changes["epochs"] / 4  # fewer epochs than the recipe was made for
-    recipe = Recipe(**fields_set)
-    name = Path(options.recipe).stem if options.recipe else Path(recipe.data).resolve().name
-    output = options.output or BUILD / "runs" / name
+    recipe, output = _recipe_of(options)
     _check_options(options, output, group)
     with _alone_in(output, group):
         _train_and_test(_start_run(options, recipe, output, group), words)
@@ -183,6 +226,8 @@ def _train_and_test(trainer: DistributedTrainer, words: list[str]) -> None:
         raise
     results = {}
     for file in ("last.pt", "best.pt") if "val" in trainer.parts else ("last.pt",):
+        if not (output / file).exists():  # somebody took it away
+            continue
         trainer.load(file)
         results[file] = {part: trainer.measure(part)[1] for part in trainer.parts if part != "train"}
         say(f"{file:8s}" + "".join(f"  {part} {accuracy:.1%}" for part, accuracy in results[file].items()))
@@ -193,27 +238,14 @@ def _train_and_test(trainer: DistributedTrainer, words: list[str]) -> None:
 def main(words: list[str] | None = None) -> int:
     """The command: gives 0 at the end, 2 after a clear error, and 128 + n where signal n stopped it."""
     words = sys.argv[1:] if words is None else words
-    for stream in (sys.stdout, sys.stderr):  # a console may lack the letters of a folder's name
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(words)
-    try:
+
+    def run() -> int:
+        options = build_parser().parse_args(words)
         with start_communication(options.device) as group:
             _run(options, words, group)
-    except KeyboardInterrupt as stop:
-        if not isinstance(stop, Interrupted):
-            print("vit-train: interrupted before the first step, or again while it was saving", file=sys.stderr)
-        return 128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
-    except (OSError, TypeError, ValueError, FloatingPointError, MemoryError, RuntimeError) as error:
-        is_inner = isinstance(error, RuntimeError)  # of torch, which has no class of its own for a CPU without memory
-        no_room = "not enough memory|can't allocate|out of memory"
-        lacks_memory = isinstance(error, MemoryError) or (is_inner and re.search(no_room, str(error)))
-        if is_inner and not lacks_memory:
-            raise
-        no_memory = "the device lacks memory: use a smaller model, --accumulate 2 (or more), or --checkpointing"
-        print(f"vit-train: {no_memory if lacks_memory else error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return run_command("vit-train", run, "use a smaller model, --accumulate 2 (or more), or --checkpointing")
 
 
 if __name__ == "__main__" and "__file__" in globals():  # a notebook is __main__ too, but no file

@@ -60,7 +60,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         is_weight_matrix = parameter.ndim >= 2 and "cls_token" not in name and "position" not in name
-        groups[is_weight_matrix].append(parameter)
+        if parameter.requires_grad:  # a frozen one has no step to take
+            groups[is_weight_matrix].append(parameter)
     return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
 
 # %% ../notebooks/06_training.ipynb #06-016b
@@ -157,13 +158,13 @@ def make_optimizers(model: nn.Module, config: TrainingConfig) -> list[torch.opti
     in_blocks = {id(parameter) for block in blocks for parameter in block.parameters()}
     matrices = [weight for weight in decayed["params"] if id(weight) in in_blocks]
     if not matrices:
-        raise ValueError(f"optimizer is muon, and {type(model).__name__} has no transformer blocks: use adamw")
+        raise ValueError(f"optimizer is muon, and {type(model).__name__} has no transformer blocks to train: use adamw")
     decayed["params"] = [weight for weight in decayed["params"] if id(weight) not in in_blocks]
     return [Muon(matrices, config.weight_decay), torch.optim.AdamW([decayed, kept])]
 
 # %% ../notebooks/06_training.ipynb #06-029f
 from .checkpoint import check_same, kind_of, read_checkpoint, save_checkpoint, unwrap
-from .evaluation import best_device, check_data, check_labels, evaluate, source_of
+from .evaluation import best_device, check_data, check_labels, evaluate, source_of, to_model
 
 
 class TrainingStep:
@@ -175,19 +176,25 @@ class TrainingStep:
         loss_of: (model, batch) -> the batch's mean loss, a scalar.
         prepare: batch -> batch, such as augmented and on the device, before the model sees it; None: as it is.
         device: where to; None for `best_device()`.
+        optimizers: (model, config) -> the optimizers, such as `make_optimizers`.
     """
 
     rank, processes = 0, 1  # of those that share every batch: lesson 11 has more
 
     def __init__(self, model: nn.Module, batches, config: TrainingConfig, loss_of: Callable, *,
-                 prepare: Callable | None = None, device: torch.device | str | None = None):
+                 prepare: Callable | None = None, device: torch.device | str | None = None,
+                 optimizers: Callable = make_optimizers):
         if not len(batches):
             raise ValueError("the training data have no batch: no pictures, or fewer than a batch of them")
+        for weight in model.parameters():
+            if weight.dtype not in (torch.float32, torch.float64):
+                raise ValueError(f"the weights are {weight.dtype}; expected float32: use model.float(), and the "
+                                 "config's precision='bfloat16'")
         self.device = torch.device(device or best_device())
         self.model = self.called = model.to(self.device)  # lesson 11 may wrap it, and call that in its place
         self.batches, self.config, self.loss_of, self.prepare = batches, config, loss_of, prepare
         self.precision = partial(torch.autocast, self.device.type, torch.bfloat16, config.precision == "bfloat16")
-        self.optimizers = make_optimizers(model, config)
+        self.optimizers = optimizers(model, config)
         self.step, self.total_steps = 0, config.epochs * len(batches)
 
     def train_step(self, batch) -> torch.Tensor:
@@ -328,6 +335,26 @@ def digest_of(dataset) -> str:
         digest.update(content)
     return digest.hexdigest()
 
+# %% ../notebooks/06_training.ipynb #06-030bc
+def _shapes(weights: dict) -> dict[str, tuple]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
+def _check_run(path: Path, state: dict, model: nn.Module, config: TrainingConfig, data: dict) -> int:
+    """Raise a ValueError if a checkpoint's run was another one; gives the epochs that it was to have, at most ours."""
+    recipe, shape = state.get("recipe"), getattr(model, "config", None)
+    if state.get("optimizers") is None:
+        raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
+    before = config.epochs
+    if isinstance(recipe, dict) and isinstance(recipe.get("epochs"), int):
+        before = min(before, recipe["epochs"])
+        recipe = recipe | {"epochs": max(config.epochs, recipe["epochs"])}  # more of them may be asked for
+    check_same("kind", path, {"model": state.get("kind")}, {"model": kind_of(model)})
+    check_same("config", path, state["config"], shape and shape.to_dict())
+    check_same("recipe", path, recipe, config.to_dict())
+    check_same("data", path, state.get("data"), data)
+    return before
+
 # %% ../notebooks/06_training.ipynb #06-030c
 class ResumableLoop(TrainingLoop):
     """A `TrainingLoop` that keeps its state in a file, and goes on from it; a ValueError if that is of another run.
@@ -361,28 +388,26 @@ class ResumableLoop(TrainingLoop):
 
     def resume(self, path: Path) -> None:
         """Go to where a checkpoint is."""
-        state, model = read_checkpoint(path), unwrap(self.model)
-        config = getattr(model, "config", None)
-        if state.get("optimizers") is None:
-            raise ValueError(f"{path} holds a model, and no state to go on from: use another file")
-        check_same("kind", path, {"model": state.get("kind")}, {"model": kind_of(model)})
-        check_same("config", path, state["config"], config and config.to_dict())
-        check_same("recipe", path, state.get("recipe"), self.config.to_dict())
-        check_same("data", path, state.get("data"), self.data)
+        state = read_checkpoint(path)
+        before = _check_run(path, state, unwrap(self.model), self.config, self.data)
         try:
-            check_same("weights", path, *({name: tuple(weight.shape) for name, weight in weights.items()}
-                                          for weights in (state["model"], model.state_dict())))
-            self.set_state(state["model"], state["optimizers"])
-            self.history, self.minutes = History(**state["history"]), float(state["minutes"])
-            steps, epochs = len(self.history.losses), len(self.history.epochs)
-            if not 0 <= self.minutes < math.inf or steps > self.total_steps or epochs != steps // len(self.batches):
-                raise ValueError(f"{self.minutes} minutes, {epochs} epochs, {steps} of {self.total_steps} steps")
+            self.go_to(state)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} holds a state that can't be gone on from ({type(error).__name__}: "
                              f"{str(error).splitlines()[0]}): train again into another file") from error
-        self.step = len(self.history.losses)
-        if self.step == self.total_steps and self.rank == 0:
+        if self.rank == 0 and before < self.config.epochs:
+            print(f"{path} is of a run of {before} epochs: it goes on to {self.config.epochs}, at their learning rates")
+        elif self.rank == 0 and self.step == self.total_steps:
             print(f"{path} is of a run that was finished already: nothing is trained")
+
+    def go_to(self, state: dict) -> None:
+        """Take weights, optimizers and history of what `state` has kept, and check that they fit."""
+        check_same("weights", self.checkpoint or "", _shapes(state["model"]), _shapes(unwrap(self.model).state_dict()))
+        self.set_state(state["model"], state["optimizers"])
+        self.history, self.minutes = History(**state["history"]), float(state["minutes"])
+        self.step, epochs = len(self.history.losses), len(self.history.epochs)
+        if not 0 <= self.minutes < math.inf or self.step > self.total_steps or epochs != self.step // len(self.batches):
+            raise ValueError(f"{self.minutes} minutes, {epochs} epochs, {self.step} of {self.total_steps} steps")
 
     def set_state(self, weights: dict, optimizers) -> None:
         """Give the model and its optimizers what `state` has kept."""
@@ -490,7 +515,7 @@ def train(model: nn.Module, train_loader: DataLoader, val_loader: DataLoader, co
     """
 
     def prepare(batch) -> tuple:
-        images, targets = (part.to(trainer.device) for part in batch)
+        images, targets = to_model(model, batch[0]), batch[1].to(trainer.device)
         if augment is not None:
             images = augment(images)
         if mix is not None:
