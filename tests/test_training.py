@@ -254,7 +254,8 @@ def test_validation_of_any_kind_is_noted(capsys):
     assert capsys.readouterr().out == ""  # no bar was asked for
 
 
-def test_the_bar_counts_the_steps_and_shows_the_loss(loaders, model, capsys):
+def test_the_bar_counts_the_steps_and_shows_the_loss(loaders, model, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # older versions of tqdm cut the bar to 80, even where there is no screen
     train(model, *loaders, RECIPE, device="cpu")
     last = capsys.readouterr().out.splitlines()[-1].split("\r")[-1]
     assert "12/12" in last and "loss " in last and "val_accuracy " in last
