@@ -141,3 +141,11 @@ def test_it_leads_to_its_neighbours(lesson):
 
 def test_lessons_are_numbered_without_gaps():
     assert [name[:2] for name in LESSONS] == [f"{i:02d}" for i in range(len(LESSONS))]
+
+
+def test_the_time_to_read_is_that_of_its_words_and_lines(lesson):
+    """150 words a minute, or 25 lines of code: slowly, as one reads what is new."""
+    words = len(prose(lesson).split())
+    lines = sum(bool(line.strip()) for cell in code(lesson) for line in joined(cell["source"]).splitlines())
+    (stated,) = re.findall(r"Time:(?:\*\*)? about (\d+) minutes to read", prose(lesson))
+    assert abs(int(stated) - (words / 150 + lines / 25)) <= 5, f"about {words / 150 + lines / 25:.0f} minutes"
