@@ -111,8 +111,7 @@ def test_a_run_starts_from_a_files_weights_and_keeps_its_classes(file, folder, t
     before = trainer.measure("train")
     pictures = image_folder(folder, 16, preprocessing=IMAGENET)
     assert trainer.model.classes == pictures.classes == ["cat", "dog"]
-    kept = [int(i) for i in range(24)]
-    found = evaluate(model, DataLoader(torch.utils.data.Subset(pictures, kept), batch_size=24), "cpu")
+    found = evaluate(model, DataLoader(pictures, batch_size=24), "cpu")
     val = trainer.measure("val")
     assert (22 * before[0] + 2 * val[0]) / 24 == pytest.approx(found.loss, rel=1e-4)
     trainer.fit()
